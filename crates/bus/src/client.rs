@@ -113,7 +113,8 @@ macro_rules! declare_view {
                     | P::LastHeartbeat
                     | P::LeavingUntil
                     | P::Unaccounted
-                    | P::Pokeable => return self.guard.field(property),
+                    | P::Pokeable
+                    | P::HostOpenPGP => return self.guard.field(property),
                 })
             }
 
@@ -140,7 +141,8 @@ macro_rules! declare_view {
                     | P::LastHeartbeat
                     | P::LeavingUntil
                     | P::Unaccounted
-                    | P::Pokeable => return self.guard.value(property),
+                    | P::Pokeable
+                    | P::HostOpenPGP => return self.guard.value(property),
                 })
             }
         }
@@ -287,6 +289,7 @@ mod tests {
             suspect in prop::option::of(Just(Suspicion::Impostor)),
             times: [Option<i64>; 2],
             host_key_id in "[0-9a-f]{0,4}",
+            host_openpgp in "[0-9a-f]{0,4}",
             unaccounted: u32,
             pokeable: bool,
         ) -> GuardView {
@@ -298,6 +301,7 @@ mod tests {
                 leaving_until: times[1].map(Wall::from_unix_micros),
                 unaccounted,
                 pokeable,
+                host_openpgp,
             }
         }
     }

@@ -43,6 +43,18 @@ pub mod errors {
     /// A check, or a declaration in its place, of a machine whose agent is its proof of life: nothing
     /// changed.
     pub const HAS_AGENT: &str = "org.nightlatch.Nightlatch1.Error.HasAgent";
+    /// `PutSecret`: no sealed secret, or one that this server does not take for this client.
+    pub const BAD_SECRET: &str = "org.nightlatch.Nightlatch1.Error.BadSecret";
+    /// `PutSecret`: its serial is not greater than the last one of this name.
+    pub const OLD_SECRET: &str = "org.nightlatch.Nightlatch1.Error.OldSecret";
+    /// `PutSecret`, `RemoveSecret`: the client's section has it, and wins.
+    pub const SECRET_IN_FILE: &str = "org.nightlatch.Nightlatch1.Error.SecretInFile";
+    /// `PutSecret`: the client has as many as can be put.
+    pub const TOO_MANY_SECRETS: &str = "org.nightlatch.Nightlatch1.Error.TooManySecrets";
+    /// `PutSecret`, `RemoveSecret`: the client has no host key.
+    pub const NO_HOST_KEY: &str = "org.nightlatch.Nightlatch1.Error.NoHostKey";
+    /// `RemoveSecret`: there is none of this name.
+    pub const NO_SUCH_SECRET: &str = "org.nightlatch.Nightlatch1.Error.NoSuchSecret";
     /// No request waits, or none of this number: nothing was decided.
     pub const NO_REQUEST: &str = "org.nightlatch.Nightlatch1.Error.NoRequest";
     /// Several requests of the client wait: one must be named. Nothing was decided.

@@ -57,6 +57,8 @@ pub struct PendingRequest {
     pub approved_by_default: bool,
     /// The nonce of the machine's boot, in hexadecimal, if the machine sent one. Not proved.
     pub boot: Option<String>,
+    /// The named secret that it asks for; `None` for the boot secret.
+    pub secret: Option<String>,
 }
 
 impl PendingRequest {
@@ -83,6 +85,7 @@ impl PendingRequest {
             until: time("until")?,
             approved_by_default: matches!(value("approved-by-default"), Some(Variant::Bool(true))),
             boot: text("boot").ok(),
+            secret: text("secret").ok(),
         })
     }
 }

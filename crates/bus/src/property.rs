@@ -92,7 +92,8 @@ impl Row {
             | SettingKind::Fingerprint
             | SettingKind::Text
             | SettingKind::Checker
-            | SettingKind::Unannounced => PropertyType::Text,
+            | SettingKind::Unannounced
+            | SettingKind::OpenPgpKey => PropertyType::Text,
             SettingKind::Length => PropertyType::Milliseconds,
             SettingKind::Boolean => PropertyType::Boolean,
         };
@@ -135,6 +136,7 @@ macro_rules! declare_properties {
             LeavingUntil,
             Unaccounted,
             Pokeable,
+            HostOpenPGP,
         }
 
         impl Property {
@@ -159,6 +161,7 @@ macro_rules! declare_properties {
                 Self::LeavingUntil,
                 Self::Unaccounted,
                 Self::Pokeable,
+                Self::HostOpenPGP,
             ];
 
             const fn row(self) -> Row {
@@ -188,6 +191,7 @@ macro_rules! declare_properties {
                     Self::LeavingUntil => Row("LeavingUntil", Moment, Read, Value),
                     Self::Unaccounted => Row("Unaccounted", Count, Read, Value),
                     Self::Pokeable => Row("Pokeable", Boolean, Read, Value),
+                    Self::HostOpenPGP => Row("HostOpenPGP", Text, Read, Value),
                 }
             }
 
@@ -246,7 +250,8 @@ impl Property {
             | Self::LastHeartbeat
             | Self::LeavingUntil
             | Self::Unaccounted
-            | Self::Pokeable => NIGHTLATCH_CLIENT,
+            | Self::Pokeable
+            | Self::HostOpenPGP => NIGHTLATCH_CLIENT,
             _ => CLIENT,
         }
     }
@@ -370,6 +375,9 @@ impl From<SettingValue> for PropertyValue {
             SettingValue::Length(length) => Self::of_length(length),
             SettingValue::Boolean(value) => Self::Boolean(value),
             SettingValue::Unannounced(rule) => Self::Text(rule.as_str().to_owned()),
+            SettingValue::OpenPgpKey(key) => {
+                Self::Text(key.map(|it| it.to_string()).unwrap_or_default())
+            }
         }
     }
 }
@@ -431,7 +439,7 @@ mod tests {
         let names: Vec<_> = Property::own().map(Property::name).collect();
         assert_eq!(
             names.join(" "),
-            "HostKeyID GuardState Suspect LastHeartbeat LeavingUntil Unaccounted Pokeable"
+            "HostKeyID GuardState Suspect LastHeartbeat LeavingUntil Unaccounted Pokeable HostOpenPGP"
         );
         assert!(Property::own().all(|it| it.access() == Access::Read));
         assert!(Property::all().all(|it| it.interface() == CLIENT));

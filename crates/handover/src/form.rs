@@ -13,15 +13,18 @@ use nightlatch_core::boot_nonce::BootNonce;
 use nightlatch_core::checker::Checker;
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::client::saved::{
-    ClientPresence, PresentClient, Saved, SavedClient, SavedDeadline, SavedState,
+    ClientPresence, PresentClient, Saved, SavedClient, SavedDeadline, SavedSecret, SavedState,
 };
 use nightlatch_core::client_settings;
 use nightlatch_core::digits::{self, Hex};
 use nightlatch_core::guard::saved::SavedGuard;
 use nightlatch_core::guard::{Unannounced, UnknownRule};
-use nightlatch_core::key_id::{Fingerprint, KeyId};
+use nightlatch_core::key_id::{Fingerprint, KeyId, KeyIdError};
 use nightlatch_core::name::ClientName;
+use nightlatch_core::openpgp_public_key::OpenPgpPublicKey;
+use nightlatch_core::sealed_secret::SealedSecret;
 use nightlatch_core::secret::{Secret, SecretDigest};
+use nightlatch_core::secret_name::SecretName;
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::{BootId, Monotonic, Wall};
 use serde::{Deserialize, Serialize};
@@ -43,6 +46,21 @@ pub(crate) struct Document<'a> {
     version: u32,
     #[serde(borrow)]
     clients: Vec<Client<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<NamedSecret<'a>>,
+}
+
+/// A named secret that was put at run time.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedSecret<'a> {
+    host_key_id: Cow<'a, str>,
+    name: Cow<'a, str>,
+    serial: u64,
+    /// Missing once it was removed.
+    sealed: Option<Cow<'a, str>>,
+    approval: bool,
+    put: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -145,6 +163,7 @@ impl<'a> Document<'a> {
             format: FORMAT.into(),
             version: VERSION,
             clients: saved.clients.iter().map(Client::of).collect(),
+            secrets: saved.secrets.iter().map(NamedSecret::of).collect(),
         }
     }
 
@@ -165,9 +184,55 @@ impl<'a> Document<'a> {
             }
             clients.push(client);
         }
+        let secrets = self.secrets.into_iter().map(NamedSecret::into_saved);
         Ok(Saved {
             clients,
+            secrets: secrets.collect::<Result<_, _>>()?,
             ..Saved::default()
+        })
+    }
+}
+
+impl<'a> NamedSecret<'a> {
+    fn of(secret: &'a SavedSecret) -> Self {
+        Self {
+            host_key_id: secret.host.to_string().into(),
+            name: secret.name.as_str().into(),
+            serial: secret.serial,
+            sealed: secret.sealed.as_ref().map(|it| it.to_base64().into()),
+            approval: secret.approval,
+            put: secret.put.unix_micros(),
+        }
+    }
+
+    fn into_saved(self) -> Result<SavedSecret, HandoverError> {
+        let wrong = |what: String| HandoverError::Secret {
+            secret: format!("{} of {}", self.name, self.host_key_id),
+            what,
+        };
+        let host = self.host_key_id.parse();
+        let host = host.map_err(|error: KeyIdError| wrong(error.to_string()))?;
+        let name = SecretName::new(&self.name).map_err(|error| wrong(error.to_string()))?;
+        let sealed = self
+            .sealed
+            .as_deref()
+            .map(SealedSecret::from_text)
+            .transpose();
+        let sealed = sealed.map_err(|error| wrong(error.to_string()))?;
+        let is_other = |sealed: &SealedSecret| {
+            let header = sealed.header();
+            (header.host, &header.name, header.serial) != (host, &name, self.serial)
+        };
+        if sealed.as_ref().is_some_and(is_other) {
+            return Err(wrong("its header is that of another one".to_owned()));
+        }
+        Ok(SavedSecret {
+            host,
+            name,
+            serial: self.serial,
+            sealed: sealed.map(Arc::new),
+            approval: self.approval,
+            put: Wall::from_unix_micros(self.put),
         })
     }
 }

@@ -44,6 +44,14 @@ pub enum HandoverError {
         /// The field and its fault.
         what: String,
     },
+    /// An invalid named secret.
+    #[error("named secret {secret:?}: {what}")]
+    Secret {
+        /// Its name and host key.
+        secret: String,
+        /// The fault.
+        what: String,
+    },
     /// The same client twice.
     #[error("client {0:?} stands in it twice")]
     Twice(String),

@@ -12,6 +12,7 @@ use nightlatch_core::client::saved::{
 use nightlatch_core::guard::Unannounced;
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
+use nightlatch_core::openpgp_public_key::OpenPgpPublicKey;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::{BootId, Monotonic, Wall};
@@ -55,6 +56,7 @@ prop_compose! {
             unannounced: if approved_by_default { Unannounced::Release } else { Unannounced::Approve },
             guard_wait: interval,
             reboot_window: timeout,
+        host_openpgp: OpenPgpPublicKey::from_bytes(&[1; 40]).ok(),
         }
     }
 }

@@ -107,6 +107,7 @@ pub(crate) fn clients(file: &Path, from: &Path, ssh_hostkey: bool) -> Result<Cli
         name,
         mut settings,
         secret,
+        named,
         origin,
     } in parsed.value
     {
@@ -157,6 +158,7 @@ pub(crate) fn clients(file: &Path, from: &Path, ssh_hostkey: bool) -> Result<Cli
             name,
             settings,
             secret,
+            named,
         });
     }
     Ok(Clients {

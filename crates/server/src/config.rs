@@ -409,6 +409,7 @@ fn read_clients(
         name,
         settings,
         secret,
+        named,
         ..
     } in parsed.value
     {
@@ -417,6 +418,7 @@ fn read_clients(
                 name,
                 settings,
                 secret,
+                named,
             }),
             Err(fault) => faults.push(fault),
         }

@@ -78,19 +78,32 @@ fn replace(
     statedir: &Path,
     summary_line: &str,
 ) -> Result<(), RunError> {
-    let before = store.load().map_err(RunError::Store)?.clients;
-    if !before.is_empty() && !forget {
+    let before = store.load().map_err(RunError::Store)?;
+    if !before.clients.is_empty() && !forget {
         let error = ImportError::NotEmpty {
             statedir: statedir.to_owned(),
-            clients: before.len(),
+            clients: before.clients.len(),
         };
         return Err(error.into());
     }
-    let gone = before.into_iter().map(|client| Change::Forget(client.name));
+    let clients = before.clients.into_iter();
+    let secrets = before.secrets.into_iter();
+    let gone = clients
+        .map(|client| Change::Forget(client.name))
+        .chain(secrets.map(|secret| Change::DeleteSecret(secret.host, secret.name)));
     let new = incoming
         .clients
         .into_iter()
-        .map(|client| Change::Put(Box::new(client)));
+        .map(|client| Change::Put(Box::new(client)))
+        .chain(
+            incoming
+                .secrets
+                .into_iter()
+                .map(|secret| Change::PutSecret {
+                    client: None,
+                    secret: Box::new(secret),
+                }),
+        );
     let entry = audit::entry(
         RecordContent::with_detail(RecordKind::Imported, summary_line.trim_end().to_owned()),
         Context {

@@ -110,7 +110,7 @@ fn a_later_format_is_refused_and_left_alone() {
     drop(filled(dir.path(), 1));
     let file = dir.path().join(FILE_NAME);
     let db = rusqlite::Connection::open(&file).unwrap();
-    db.pragma_update(None, "user_version", 5).unwrap();
+    db.pragma_update(None, "user_version", 6).unwrap();
     drop(db);
     let before = contents(dir.path());
     let refused = error(dir.path());

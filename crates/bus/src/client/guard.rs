@@ -25,6 +25,8 @@ pub struct GuardView {
     pub unaccounted: u32,
     /// True when the agent answers pokes.
     pub pokeable: bool,
+    /// The OpenPGP public key of the machine's agent in base64; empty where the section has none.
+    pub host_openpgp: String,
 }
 
 impl GuardView {
@@ -39,6 +41,7 @@ impl GuardView {
             P::LeavingUntil => &mut self.leaving_until,
             P::Unaccounted => &mut self.unaccounted,
             P::Pokeable => &mut self.pokeable,
+            P::HostOpenPGP => &mut self.host_openpgp,
             _ => return None,
         })
     }
@@ -54,6 +57,7 @@ impl GuardView {
             P::LeavingUntil => self.leaving_until.to_value(),
             P::Unaccounted => self.unaccounted.to_value(),
             P::Pokeable => self.pokeable.to_value(),
+            P::HostOpenPGP => self.host_openpgp.to_value(),
             _ => return None,
         })
     }

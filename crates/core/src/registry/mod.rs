@@ -35,7 +35,9 @@ pub use judge::PendingDecision;
 pub use life::SignOfLife;
 pub use load::{AddError, ConfiguredClients};
 use named::NamedSecrets;
-pub use named::{MAX_SECRETS, NamedSecretError, NamedSecretInfo, SecretPlace};
+pub use named::{
+    LEAST_APPROVAL_DELAY, MAX_SECRETS, NamedSecretError, NamedSecretInfo, SecretPlace,
+};
 pub use rehearsals::MAX_REHEARSAL_PERMISSION;
 pub use reload::{MassRemoval, mass_removal};
 use requests::OpenRequest;

@@ -24,8 +24,8 @@ use crate::secret_name::SecretName;
 use crate::secret_rejection::Rejection;
 use crate::time::{Now, Wall};
 
-/// A person gets at least this time to approve, also where the boot secret needs no approval.
-const LEAST_APPROVAL_DELAY: Duration = Duration::from_secs(60);
+/// A person gets at least this time to approve a request for a named secret, also where the boot secret needs no approval.
+pub const LEAST_APPROVAL_DELAY: Duration = Duration::from_secs(60);
 
 /// The secrets that were put at run time, and the serials of those that were removed.
 #[derive(Debug, Default)]

@@ -32,6 +32,7 @@ fn at(seconds: i64) -> Now {
 
 fn config(enabled: bool) -> ClientConfig {
     ClientConfig {
+        named: nightlatch_core::settings::client::ConfiguredSecrets::default(),
         name: ClientName::new("one").unwrap(),
         settings: ClientSettings {
             host: "host".to_owned(),

@@ -65,6 +65,8 @@ struct RecordText<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     boot: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -95,6 +97,7 @@ pub(crate) fn entry(content: RecordContent, context: Context<'_>) -> RecordEntry
         boot: request
             .and_then(|request| request.claims.boot)
             .map(|boot| boot.to_string()),
+        secret: content.secret.map(|name| name.to_string()),
         decision: content.decision,
         reason: content.reason,
         who: who.as_str(),

@@ -21,6 +21,8 @@ pub(super) enum LookupCall {
     Explain(ClientId, Box<ClientView>),
     /// Lists the requests that wait, of this client or of all.
     Requests(Option<ClientId>),
+    /// Lists the named secrets, of this client or of all.
+    Secrets(Option<ClientId>),
     /// Reads all properties, or the one of this name.
     Properties(Option<&'static str>),
 }
@@ -75,6 +77,7 @@ impl<'m> MethodCall<'m> {
                 | "GetAllClientsWithProperties"
                 | "Explain"
                 | "ListRequests"
+                | "ListSecrets"
         )
     }
 

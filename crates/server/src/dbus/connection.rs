@@ -13,6 +13,7 @@ use super::call::{LookupCall, MethodCall, Reaction};
 use super::caller::Callers;
 use super::client_cache::ClientCache;
 use super::lookup::LookupTask;
+use super::named_secrets;
 use super::nightlatch::{self, ServerStatus};
 use super::signals::SignalBatch;
 use super::wire::{CallError, INVALID_ARGS, UNKNOWN_OBJECT};
@@ -169,7 +170,9 @@ impl BusConnection {
                         AdminCommand::Add(config) | AdminCommand::TryAdd(config) => {
                             Some(ClientPath::of_name(config.name.as_str()))
                         }
-                        AdminCommand::Client(..) | AdminCommand::Decide { .. } => None,
+                        AdminCommand::Client(..)
+                        | AdminCommand::Decide { .. }
+                        | AdminCommand::RemoveOrphanedSecret(..) => None,
                     },
                 };
                 self.commands.insert(number, call);
@@ -280,6 +283,7 @@ fn error_name(error: &AdminError) -> &'static str {
         AdminError::Setting(_) => INVALID_ARGS,
         AdminError::Add(_) => errors::TAKEN,
         AdminError::Check(_) => errors::HAS_AGENT,
+        AdminError::Secret(error) => named_secrets::error_name(error),
         AdminError::NoneWaits(_) => errors::NO_REQUEST,
         AdminError::SeveralWait(_) => errors::SEVERAL_REQUESTS,
         AdminError::NotDurable => errors::NOT_DURABLE,

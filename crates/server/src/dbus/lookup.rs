@@ -7,6 +7,7 @@ use zbus::message::Message;
 
 use super::call::LookupCall;
 use super::explain;
+use super::named_secrets;
 use super::nightlatch::{self, ClientCounts, ServerStatus};
 use super::wire::CallError;
 use crate::driver::Handle;
@@ -56,6 +57,11 @@ impl LookupTask {
                 let waiting = self.driver.waiting(client).await.ok_or_else(stopping)?;
                 let waiting: Vec<_> = waiting.iter().map(nightlatch::request).collect();
                 answer.build(&waiting)
+            }
+            LookupCall::Secrets(client) => {
+                let secrets = self.driver.secrets(client).await.ok_or_else(stopping)?;
+                let secrets: Vec<_> = secrets.iter().map(named_secrets::to_dict).collect();
+                answer.build(&secrets)
             }
             LookupCall::Properties(which) => {
                 let ends = self.driver.record_ends().await.ok_or_else(stopping)?;

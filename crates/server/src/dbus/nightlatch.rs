@@ -15,6 +15,8 @@ use zbus::Variant;
 
 use super::call::{LookupCall, MethodCall, Reaction};
 use super::client_cache::ClientCache;
+use super::introspection::INTROSPECTION;
+use super::named_secrets;
 use super::wire::{CallError, Map};
 use crate::driver::{AdminCommand, ClientAction, WaitingRequest};
 use crate::logging::{self, LogControl};
@@ -93,6 +95,9 @@ pub(super) fn react(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reacti
             };
             Ok(Reaction::Lookup(LookupCall::Requests(client)))
         }
+        "PutSecret" => named_secrets::put(call, cache),
+        "RemoveSecret" => named_secrets::remove(call, cache),
+        "ListSecrets" => named_secrets::list(call, cache),
         "Decide" => {
             let (number, approved): (u64, bool) = call.arguments()?;
             let request = RequestId(number);
@@ -142,6 +147,8 @@ pub(super) fn request(waiting: &WaitingRequest) -> Map<&'static str, Variant<'st
     dict.extend(interface.map(|name| ("interface", Variant::from(name))));
     let boot = waiting.request.claims.boot;
     dict.extend(boot.map(|boot| ("boot", Variant::from(boot.to_string()))));
+    let secret = waiting.request.secret.as_ref();
+    dict.extend(secret.map(|name| ("secret", Variant::from(name.to_string()))));
     Map(dict)
 }
 
@@ -335,8 +342,15 @@ fn section(text: &str) -> Result<ClientConfig, String> {
         name,
         settings,
         secret,
-        ..
+        named,
+        origin,
     } = client;
+    if !named.is_empty() {
+        return Err(format!(
+            "{origin}: [{name}] secret.NAME and policy.NAME are for clients in a file: leave them out, and put each \
+             named secret once the client is added (nightlatch secret put, PutSecret on D-Bus)"
+        ));
+    }
     match secret {
         SecretSource::Inline(secret) => {
             lock_secrets([&secret]);
@@ -344,6 +358,7 @@ fn section(text: &str) -> Result<ClientConfig, String> {
                 name,
                 settings,
                 secret,
+                named,
             })
         }
         SecretSource::File { origin, .. } => Err(format!(
@@ -388,82 +403,6 @@ fn kinds_of(kinds: &zbus::Array<'_>) -> Result<Vec<RecordKind>, CallError> {
     let kinds: Result<Vec<RecordKind>, String> = kinds.inner().iter().map(kind).collect();
     kinds.map_err(|fault| CallError::invalid(format!("QueryRecords: kinds: {fault}")))
 }
-
-const INTROSPECTION: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"
-"http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">
-<node>
-  <interface name="org.freedesktop.DBus.Introspectable">
-    <method name="Introspect"><arg direction="out" type="s" name="xml_data"/></method>
-  </interface>
-  <interface name="org.freedesktop.DBus.Properties">
-    <method name="Get">
-      <arg direction="in" type="s" name="interface_name"/>
-      <arg direction="in" type="s" name="property_name"/>
-      <arg direction="out" type="v" name="value"/>
-    </method>
-    <method name="Set">
-      <arg direction="in" type="s" name="interface_name"/>
-      <arg direction="in" type="s" name="property_name"/>
-      <arg direction="in" type="v" name="value"/>
-    </method>
-    <method name="GetAll">
-      <arg direction="in" type="s" name="interface_name"/>
-      <arg direction="out" type="a{sv}" name="props"/>
-    </method>
-  </interface>
-  <interface name="org.nightlatch.Nightlatch1">
-    <method name="AddClient">
-      <arg direction="in" type="s" name="section"/>
-      <arg direction="in" type="a{sv}" name="options"/>
-      <arg direction="out" type="o" name="object_path"/>
-    </method>
-    <method name="Explain">
-      <arg direction="in" type="s" name="name"/>
-      <arg direction="out" type="a{sv}" name="explanation"/>
-    </method>
-    <method name="AllowRehearsals">
-      <arg direction="in" type="s" name="client"/>
-      <arg direction="in" type="t" name="seconds"/>
-    </method>
-    <method name="Trust"><arg direction="in" type="s" name="client"/></method>
-    <method name="ListRequests">
-      <arg direction="in" type="s" name="client"/>
-      <arg direction="out" type="aa{sv}" name="requests"/>
-    </method>
-    <method name="Decide">
-      <arg direction="in" type="t" name="number"/>
-      <arg direction="in" type="b" name="approve"/>
-    </method>
-    <method name="Reload">
-      <arg direction="in" type="a{sv}" name="options"/>
-    </method>
-    <method name="QueryRecords">
-      <arg direction="in" type="a{sv}" name="query"/>
-      <arg direction="out" type="as" name="lines"/>
-      <arg direction="out" type="t" name="next"/>
-    </method>
-    <signal name="Recorded"><arg type="s" name="line"/></signal>
-    <property name="Version" type="s" access="read"/>
-    <property name="KeyID" type="s" access="read"/>
-    <property name="Addresses" type="as" access="read"/>
-    <property name="Clients" type="a{su}" access="read">
-      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
-    </property>
-    <property name="RecordHead" type="(ts)" access="read">
-      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
-    </property>
-    <property name="RecordAnchor" type="(ts)" access="read">
-      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
-    </property>
-    <property name="LogLevel" type="s" access="readwrite">
-      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
-    </property>
-    <property name="Warnings" type="as" access="read">
-      <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
-    </property>
-  </interface>
-</node>
-"#;
 
 #[cfg(test)]
 mod tests {

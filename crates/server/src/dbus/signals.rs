@@ -17,6 +17,7 @@ use nightlatch_bus::names::{
 use nightlatch_bus::property::{Emits, Property, PropertyValue};
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::{ClientId, Event, Refusal};
+use nightlatch_core::registry::LEAST_APPROVAL_DELAY;
 use serde::Serialize;
 use zbus::message::Message;
 use zbus::{Type, Variant};
@@ -93,7 +94,12 @@ impl SignalBatch {
             return Ok(());
         }
         // Mandos sends the refusal before the properties that it changed.
-        if let Event::Refused { reason, .. } = notice.report.event {
+        if let Event::Refused {
+            reason,
+            secret: None,
+            ..
+        } = notice.report.event
+        {
             self.rejected(&before.path, reason)?;
         }
         self.changes(cache, id, &before, changed_first(&notice.report.event))?;
@@ -113,13 +119,19 @@ impl SignalBatch {
             }
             Event::NeedsApproval {
                 approved_by_default,
+                secret,
                 ..
             } => {
-                let delay = approval_delay(cache, id, before.approval_delay);
+                let usual = match secret {
+                    None => before.approval_delay,
+                    Some(_) => before.approval_delay.max(LEAST_APPROVAL_DELAY),
+                };
+                let delay = approval_delay(cache, id, usual);
                 let body = (milliseconds(delay), *approved_by_default);
                 self.twice(path, [CLIENT, CLIENT_OLD], "NeedApproval", &body)?;
             }
-            Event::Delivered { .. } => {
+            // Mandos knows of no other secret.
+            Event::Delivered { secret: None, .. } => {
                 self.twice(path, [CLIENT, CLIENT_OLD], "GotSecret", &())?;
             }
             Event::Changed(_, keys) if keys.contains(&"secret") => self.other_secret(path)?,
@@ -128,6 +140,10 @@ impl SignalBatch {
             | Event::Removed(..)
             | Event::Enabled(_)
             | Event::Disabled(..)
+            | Event::Delivered { .. }
+            | Event::SecretPut { .. }
+            | Event::SecretRemoved { .. }
+            | Event::SecretRejected { .. }
             | Event::Alarmed(..)
             | Event::Decided { .. }
             | Event::Denied(_)
@@ -259,6 +275,11 @@ impl SignalBatch {
             Refusal::MachineIsUp => "Machine is up",
             Refusal::OtherBootIsUp => "Other boot is up",
             Refusal::GuardChanged => "Guard changed",
+            // Not refusals of the boot secret.
+            Refusal::NamedByBootKey
+            | Refusal::NoSuchSecret
+            | Refusal::SecretExpired
+            | Refusal::SecretChanged => return Ok(()),
         };
         self.twice(path, [CLIENT, CLIENT_OLD], "Rejected", &reason)
     }
@@ -354,6 +375,9 @@ fn changed_first(event: &Event) -> &'static [Property] {
         | Event::Trusted(_)
         | Event::CheckStarted(_)
         | Event::TombstoneDropped(_)
+        | Event::SecretPut { .. }
+        | Event::SecretRemoved { .. }
+        | Event::SecretRejected { .. }
         | Event::CheckStopping(_) => &[],
     }
 }

@@ -174,10 +174,16 @@ impl Driver {
                 let SecretRequest {
                     id, key, claims, ..
                 } = request;
+                let secret = request.secret.clone();
                 let answer = Answerer::Secret(answer);
                 let open = RequestEntry::new(request, answer, waits, now.wall);
                 self.requests.insert(id, open);
-                self.registry.handle_request(id, &key, claims, now);
+                match secret {
+                    None => self.registry.handle_request(id, &key, claims, now),
+                    Some(name) => self
+                        .registry
+                        .handle_named_request(id, &key, name, claims, now),
+                }
             }
             DriverMessage::Life(report, answer) => self.handle_life(report, answer, now),
             DriverMessage::PeerGone(request) => {
@@ -239,6 +245,10 @@ impl Driver {
                 // The receiver may be gone.
                 let _ = answer.send(waiting(&self.requests, &self.registry, client));
             }
+            DriverMessage::Secrets(client, answer) => {
+                // The receiver may be gone.
+                let _ = answer.send(self.registry.named_secrets(client));
+            }
             DriverMessage::Read(read) => self.journal.read(read),
             DriverMessage::Subscribe(subscriber) => {
                 self.notifier.subscribe(subscriber, &self.registry);
@@ -277,8 +287,12 @@ impl Driver {
     fn execute(&mut self, command: AdminCommand, who: Who, number: u64) {
         let about = match &command {
             AdminCommand::Client(client, _) => Some(*client),
-            AdminCommand::Decide { .. } | AdminCommand::Add(_) | AdminCommand::TryAdd(_) => None,
+            AdminCommand::Decide { .. }
+            | AdminCommand::RemoveOrphanedSecret(..)
+            | AdminCommand::Add(_)
+            | AdminCommand::TryAdd(_) => None,
         };
+        let of_nobody = matches!(command, AdminCommand::RemoveOrphanedSecret(..));
         let mut result = self.by(who, |driver| {
             command.execute(&mut driver.registry, clock::now())
         });
@@ -286,9 +300,11 @@ impl Driver {
             *several = waiting(&self.requests, &self.registry, about);
         }
         let client = result.as_ref().ok().and_then(|id| self.name((*id)?));
-        self.journal
-            .outbox
-            .acknowledge(client.as_ref(), Effect::CommandDone(number, result));
+        let done = Effect::CommandDone(number, result);
+        match of_nobody {
+            true => self.journal.outbox.effect_after_all(done),
+            false => self.journal.outbox.acknowledge(client.as_ref(), done),
+        }
     }
 
     /// Reports the last events of a request first: they need it.

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use nightlatch_core::event::{ClientId, RequestId};
 use nightlatch_core::explanation::several_pending;
+use nightlatch_core::key_id::KeyId;
 use nightlatch_core::name::shell_word;
-use nightlatch_core::registry::{AddError, CheckError, DecisionError, Registry};
+use nightlatch_core::registry::{AddError, CheckError, DecisionError, NamedSecretError, Registry};
+use nightlatch_core::sealed_secret::SealedSecret;
+use nightlatch_core::secret_name::SecretName;
 use nightlatch_core::settings::client::{ClientConfig, SettingChange, SettingError};
 use nightlatch_core::time::Now;
 
@@ -21,6 +24,8 @@ pub(crate) enum AdminCommand {
         request: RequestId,
         approved: bool,
     },
+    /// Removes a named secret of a host key that no client has.
+    RemoveOrphanedSecret(KeyId, SecretName),
     /// Adds a client.
     Add(Box<ClientConfig>),
     /// Checks that the client could be added.
@@ -35,6 +40,14 @@ pub(crate) enum ClientAction {
     Trust,
     Remove,
     Set(SettingChange),
+    /// Puts a named secret; with `dry_run` only checks that it could be put.
+    PutSecret {
+        sealed: SealedSecret,
+        approval: bool,
+        dry_run: bool,
+    },
+    /// Removes a named secret.
+    RemoveSecret(SecretName),
     /// Approves the one request that waits.
     Approve,
     /// Allows rehearsals without an alarm for a while.
@@ -57,6 +70,8 @@ pub(crate) enum AdminError {
     Add(#[from] AddError),
     #[error(transparent)]
     Check(#[from] CheckError),
+    #[error(transparent)]
+    Secret(#[from] NamedSecretError),
     /// Nothing was decided: no request waits.
     #[error("{0}")]
     NoneWaits(String),
@@ -94,6 +109,10 @@ impl AdminCommand {
                     ))
                 });
             }
+            Self::RemoveOrphanedSecret(host, name) => {
+                registry.handle_remove_orphaned_secret(&host, &name, now)?;
+                return Ok(None);
+            }
             Self::Add(config) => {
                 return Ok(Some(registry.handle_add(
                     *config,
@@ -115,6 +134,17 @@ impl AdminCommand {
             ClientAction::Disable => registry.handle_disable(id, now),
             ClientAction::Remove => registry.handle_remove(id, now),
             ClientAction::Set(setting) => registry.handle_set(id, setting, now)?,
+            ClientAction::PutSecret {
+                sealed,
+                dry_run: true,
+                ..
+            } => registry.check_put_secret(id, &sealed, now)?,
+            ClientAction::PutSecret {
+                sealed,
+                approval,
+                dry_run: false,
+            } => registry.handle_put_secret(id, sealed, approval, now)?,
+            ClientAction::RemoveSecret(name) => registry.handle_remove_secret(id, &name, now)?,
             ClientAction::Approve => approve(registry, id, now)?,
             ClientAction::Deny => registry.handle_deny(id, now),
             ClientAction::AllowRehearsals(length) => {

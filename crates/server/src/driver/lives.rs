@@ -35,6 +35,7 @@ impl Driver {
             earlier_boots,
             poke_port,
             poked,
+            rejected,
             goodbye,
             opened,
         } = report;
@@ -65,6 +66,12 @@ impl Driver {
             goodbye,
             pokeable,
         };
+        // Before its answer, which says that they were heard.
+        if let Some(client) = client {
+            for rejection in rejected {
+                self.registry.handle_rejected(client, rejection, now);
+            }
+        }
         self.registry.handle_life(id, &key, &sign, now);
     }
 

@@ -1,5 +1,6 @@
 //! Quotas for the log lines that requests cause: per client, and per network for unknown keys.
 
+use nightlatch_core::event::LogClass;
 use nightlatch_core::log_limit::{LogLimit, LogQuota, MAX_CLASSES, OmittedLines, SourceClass};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::time::Monotonic;
@@ -24,7 +25,7 @@ const UNKNOWN: LogQuota = LogQuota {
 };
 
 /// The source of a line, and its kind.
-type ReportClass<Source> = (Source, &'static str);
+type ReportClass<Source> = (Source, LogClass);
 
 #[derive(Debug)]
 pub(super) struct LogQuotas {
@@ -81,16 +82,21 @@ fn log(
 ) {
     const SENTENCE: &str = "lines of the last minute were left out";
     if let Some(left_out) = clients {
-        for ((client, kind), left_out) in left_out.largest {
-            warn!(client = client.as_str(), kind, left_out, "{SENTENCE}");
+        for ((client, LogClass { kind, named }), left_out) in left_out.largest {
+            let named = named.then_some(true);
+            warn!(
+                client = client.as_str(),
+                kind, named, left_out, "{SENTENCE}"
+            );
         }
         if left_out.others > 0 {
             warn!(left_out = left_out.others, "{SENTENCE} of other clients");
         }
     }
     if let Some(left_out) = unknown {
-        for ((network, kind), left_out) in left_out.largest {
-            warn!(%network, kind, left_out, "{SENTENCE}");
+        for ((network, LogClass { kind, named }), left_out) in left_out.largest {
+            let named = named.then_some(true);
+            warn!(%network, kind, named, left_out, "{SENTENCE}");
         }
         if left_out.others > 0 {
             warn!(left_out = left_out.others, "{SENTENCE} of other networks");

@@ -25,7 +25,7 @@ use std::fmt;
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::{ClientId, Refusal, RequestId};
 use nightlatch_core::record::{ChainEnds, RecordExcerpt, RecordSelection};
-use nightlatch_core::registry::{ConfiguredClients, MassRemoval, ReleaseForecast};
+use nightlatch_core::registry::{ConfiguredClients, MassRemoval, NamedSecretInfo, ReleaseForecast};
 use nightlatch_core::time::Wall;
 use nightlatch_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -79,6 +79,8 @@ enum DriverMessage {
     ),
     /// Asks for the requests of this client, or of all, that wait for approval.
     Waiting(Option<ClientId>, oneshot::Sender<Vec<WaitingRequest>>),
+    /// Asks for the named secrets of this client, or of all.
+    Secrets(Option<ClientId>, oneshot::Sender<Vec<NamedSecretInfo>>),
     /// Asks for a read of the store.
     Read(StoreRead),
     /// Replaces the subscriber.
@@ -157,6 +159,13 @@ impl Handle {
     pub(crate) async fn waiting(&self, client: Option<ClientId>) -> Option<Vec<WaitingRequest>> {
         let (answer, answered) = oneshot::channel();
         self.send(DriverMessage::Waiting(client, answer));
+        answered.await.ok()
+    }
+
+    /// The named secrets of a client, or of all. `None` when the driver ends before.
+    pub(crate) async fn secrets(&self, client: Option<ClientId>) -> Option<Vec<NamedSecretInfo>> {
+        let (answer, answered) = oneshot::channel();
+        self.send(DriverMessage::Secrets(client, answer));
         answered.await.ok()
     }
 

@@ -32,6 +32,8 @@ impl EventReport {
                     request = request.map(|it| it.id.0),
                     peer = request.map(|it| display(it.address)),
                     key_id = request.map(|it| display(it.key)),
+                    secret = fields.secret.map(display),
+                    serial = fields.serial,
                     reason = fields.reason,
                     why = fields.why,
                     status = fields.status,

@@ -80,14 +80,18 @@ pub(crate) struct WaitingRequest {
 }
 
 impl fmt::Display for WaitingRequest {
-    /// Its number, its peer, its time, its boot.
+    /// Its number, its peer, its time, its boot, and its secret unless it is that of the disk.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RequestId(number) = self.request.id;
         let since = DateTime::from(self.since);
         write!(f, "{number} from {} since {since}", self.request.peer())?;
         match &self.request.claims.boot {
-            Some(boot) => write!(f, ", boot {boot}"),
-            None => f.write_str(", boot unknown"),
+            Some(boot) => write!(f, ", boot {boot}")?,
+            None => f.write_str(", boot unknown")?,
+        }
+        match &self.request.secret {
+            Some(name) => write!(f, ", for the secret {name}"),
+            None => Ok(()),
         }
     }
 }

@@ -12,7 +12,7 @@ use nightlatch_core::event::{ClientId, DisableReason, Event, Refusal, RequestCla
 use nightlatch_core::name::ClientName;
 use nightlatch_core::registry::{Registry, RegistryLimits};
 use nightlatch_core::secret::Secret;
-use nightlatch_core::settings::client::{ClientConfig, ClientSettings};
+use nightlatch_core::settings::client::{ClientConfig, ClientSettings, ConfiguredSecrets};
 use nightlatch_core::time::BootId;
 use nightlatch_proto::tls::{RawKey, RawKeyKind, authenticate_in_memory};
 use nightlatch_store::{MemoryStore, Store};
@@ -176,6 +176,7 @@ fn configured(keys: &[RawKey], adjust: fn(&mut ClientSettings)) -> Vec<ClientCon
         };
         adjust(&mut settings);
         ClientConfig {
+            named: ConfiguredSecrets::default(),
             name: ClientName::new(name).unwrap(),
             settings,
             secret: Secret::new(name.as_bytes().to_vec()),

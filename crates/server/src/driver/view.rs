@@ -26,6 +26,7 @@ pub(super) fn view(client: &Client) -> ClientView {
 fn guard(client: &Client) -> GuardView {
     let guard = client.guard();
     let host_key_id = client.settings().host_key_id.as_ref();
+    let host_openpgp = client.settings().host_openpgp.as_ref();
     GuardView {
         host_key_id: host_key_id.map(ToString::to_string).unwrap_or_default(),
         state: Some(client.guard_state()),
@@ -34,5 +35,6 @@ fn guard(client: &Client) -> GuardView {
         leaving_until: client.leaving_until(),
         unaccounted: u32::try_from(guard.unaccounted()).unwrap_or(u32::MAX),
         pokeable: client.is_pokeable(),
+        host_openpgp: host_openpgp.map(ToString::to_string).unwrap_or_default(),
     }
 }

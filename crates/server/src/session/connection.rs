@@ -84,9 +84,10 @@ impl<G: Gatekeeper> Sessions<G> {
             self.close(tls).await;
             return SessionEnd::Revoked;
         };
-        let Some(head) = head(&permit, secret.len()) else {
+        let length = secret.expose().len();
+        let Some(head) = head(&permit, length) else {
             self.close(tls).await;
-            return SessionEnd::TooLong(secret.len());
+            return SessionEnd::TooLong(length);
         };
         let sending = async {
             let secret = secret.expose();

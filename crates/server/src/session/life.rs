@@ -8,6 +8,7 @@ use nightlatch_core::boot_nonce::{BootMark, BootNonce};
 use nightlatch_core::event::RequestClaims;
 use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::secret_name::SecretName;
+use nightlatch_core::secret_rejection::Rejection;
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::release::{Accepted, Goodbye, Heartbeat, ReasonWord, Reply, Token};
 use nightlatch_proto::tls::Authenticated;
@@ -35,6 +36,8 @@ pub struct LifeReport {
     pub poke_port: Option<NonZeroU16>,
     /// The token of the poke that it answers.
     pub poked: Option<Token>,
+    /// Named secrets that the agent has refused.
+    pub rejected: Vec<Rejection>,
     /// Present in a goodbye.
     pub goodbye: Option<GoodbyeKind>,
     /// The time at which the connection was opened.
@@ -69,6 +72,7 @@ impl LifeReport {
             earlier_boots: heartbeat.earlier_boots,
             poke_port: heartbeat.poke_port,
             poked: heartbeat.poked,
+            rejected: heartbeat.rejected,
             goodbye: None,
             opened,
         }
@@ -82,6 +86,7 @@ impl LifeReport {
             earlier_boots: Vec::new(),
             poke_port: None,
             poked: None,
+            rejected: Vec::new(),
             goodbye: Some(goodbye.kind),
             opened,
         }

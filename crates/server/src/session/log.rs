@@ -79,12 +79,6 @@ impl ConnectionLog {
                     tracing::debug!(%peer, %error, "the connection failed");
                 }
             }
-            SessionEnd::NotAllowed => {
-                if self.admit(peer.ip(), "request", Level::INFO) {
-                    let reason = "no key gets another secret than that of the disk";
-                    tracing::info!(%peer, reason, "refused");
-                }
-            }
             SessionEnd::TooLong(length) => {
                 if self.admit(peer.ip(), "too long", Level::WARN) {
                     tracing::warn!(%peer, length, "the secret is too long to be sent");

@@ -139,8 +139,6 @@ pub enum SessionEnd {
     NotSent(io::Error),
     /// The request was malformed.
     Request(MessageError),
-    /// A boot key asked for a secret that is not that of the disk, or what no key may ask for.
-    NotAllowed,
     /// The first line was malformed.
     Greeting(GreetingError),
     /// The handshake failed, or proved no usable key.

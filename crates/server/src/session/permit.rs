@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use nightlatch_core::registry;
-use nightlatch_core::secret::Secret;
+use nightlatch_core::registry::{self, ReleasedSecret};
+use nightlatch_core::secret_name::SecretName;
 use nightlatch_proto::release::Terms;
 use nightlatch_sys::clock;
 
@@ -41,10 +41,10 @@ impl PermitState {
     }
 }
 
-/// The right to send one client's secret once. Dropped, it reports that the secret was not delivered.
+/// The right to send one secret of a client once. Dropped, it reports that the secret was not delivered.
 pub struct Permit {
     state: PermitState,
-    secret: Arc<Secret>,
+    secret: ReleasedSecret,
     terms: registry::DeadlineTerms,
     alarmed: bool,
     report: Option<Box<dyn FnOnce(bool) + Send>>,
@@ -55,7 +55,7 @@ impl Permit {
     /// with true when the secret was delivered.
     pub fn new(
         state: PermitState,
-        secret: Arc<Secret>,
+        secret: ReleasedSecret,
         terms: registry::DeadlineTerms,
         alarmed: bool,
         report: impl FnOnce(bool) + Send + 'static,
@@ -71,8 +71,13 @@ impl Permit {
 
     /// The secret, to be sent now; `None` when the permit was revoked or used. A secret whose sending has
     /// begun cannot be called back.
-    pub fn begin(&self) -> Option<Arc<Secret>> {
-        self.state.begin().then(|| Arc::clone(&self.secret))
+    pub fn begin(&self) -> Option<ReleasedSecret> {
+        self.state.begin().then(|| self.secret.clone())
+    }
+
+    /// The name of the secret, and its serial.
+    pub fn label(&self) -> (SecretName, u64) {
+        self.secret.label()
     }
 
     /// The time that the machine may be away from now, told to one that rehearses.

@@ -51,17 +51,13 @@ impl<G: Gatekeeper> Sessions<G> {
             Request::Heartbeat(heartbeat) => return self.heartbeat(tls, origin, heartbeat).await,
             Request::Goodbye(goodbye) => return self.goodbye(tls, origin, goodbye).await,
         };
-        // No key gets any other secret yet.
         let SecretQuery { name, boot } = query;
-        if !name.is_boot() {
-            self.refuse(tls, name, None).await;
-            return SessionEnd::NotAllowed;
-        }
         let claims = RequestClaims {
             boot: Some(boot),
             rehearsal,
         };
         let request = SecretRequest::new(self.next_request(), &proved, address, claims);
+        let request = request.for_secret(name.clone());
         match self.decide_and_tell(tls, request).await {
             Some(Ok(permit)) => {
                 let head = |permit: &Permit, length| release_head(permit, rehearsal, length);
@@ -69,10 +65,13 @@ impl<G: Gatekeeper> Sessions<G> {
             }
             Some(Err(reason)) => {
                 // A boot is told no reason. A rehearsal is, whoever makes it: docs/decisions/0120.
-                let told = rehearsal
-                    .then(|| ReasonWord::new(reason.as_str()))
-                    .flatten();
-                self.refuse(tls, SecretName::boot(), told).await;
+                let is_told = match name.is_boot() {
+                    true => rehearsal,
+                    // The agent is told what is wrong, and a boot key only that it gets nothing.
+                    false => reason != Refusal::NamedByBootKey,
+                };
+                let told = is_told.then(|| ReasonWord::new(reason.as_str())).flatten();
+                self.refuse(tls, name, told).await;
                 SessionEnd::Refused(reason)
             }
             None => SessionEnd::Gone,
@@ -130,11 +129,8 @@ fn release_head(permit: &Permit, rehearsal: bool, length: usize) -> Option<Vec<u
         true => Reply::Terms(permit.terms()).to_bytes(),
         false => Vec::new(),
     };
-    let secret = SecretHead {
-        name: SecretName::boot(),
-        serial: 0,
-    };
-    head.extend(secret.to_bytes(length)?);
+    let (name, serial) = permit.label();
+    head.extend(SecretHead { name, serial }.to_bytes(length)?);
     Some(head)
 }
 

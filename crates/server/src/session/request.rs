@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use nightlatch_core::event::{RequestClaims, RequestId};
 use nightlatch_core::key_id::KeyId;
+use nightlatch_core::secret_name::SecretName;
 use nightlatch_proto::tls::Authenticated;
 use nightlatch_sys::netif;
 
@@ -19,6 +20,8 @@ pub struct SecretRequest {
     pub address: SocketAddr,
     /// The claims of the peer.
     pub claims: RequestClaims,
+    /// The named secret that it asks for; `None` for the boot secret, and in a sign of life.
+    pub secret: Option<SecretName>,
 }
 
 impl SecretRequest {
@@ -34,7 +37,14 @@ impl SecretRequest {
             key: proved.key_id(),
             address,
             claims,
+            secret: None,
         }
+    }
+
+    /// The same for the secret of this name.
+    pub fn for_secret(mut self, name: SecretName) -> Self {
+        self.secret = Some(name).filter(|name| !name.is_boot());
+        self
     }
 
     /// The interface that a link-local peer is behind. Every other address says less of where it came in.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nightlatch_core::event::Refusal;
-use nightlatch_core::registry;
+use nightlatch_core::registry::{self, ReleasedSecret};
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::release::Token;
 use nightlatch_server::session::{
@@ -98,6 +98,7 @@ impl Gate {
             interval: INTERVAL,
         };
         let gate = self.clone();
+        let secret = ReleasedSecret::Boot(secret);
         Permit::new(state, secret, terms, true, move |delivered| {
             gate.push(if delivered {
                 GateCall::Delivered

@@ -13,8 +13,8 @@ use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_core::secret_name::SecretName;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::release::{
-    Accepted, Goodbye, HEADER_LEN, Header, Heartbeat, Refused, Reply, Request, SecretQuery,
-    WaitReason, Waiting,
+    Accepted, Goodbye, HEADER_LEN, Header, Heartbeat, ReasonWord, Refused, Reply, Request,
+    SecretQuery, WaitReason, Waiting,
 };
 use nightlatch_proto::tls::{BootTls, FetchError, FetchedSecret, ServerTls};
 use nightlatch_server::session::{Deadlines, SessionEnd, SessionStage, Sessions};
@@ -192,16 +192,29 @@ async fn a_refusal_gives_a_boot_key_no_reason() {
     }
 }
 
+/// An agent is told why it gets no named secret; a boot key, which may be a copy, only that it gets none.
 #[tokio::test]
-async fn no_key_gets_another_secret_than_that_of_the_disk() {
-    let gate = Gate::releasing(b"secret");
-    let (ended, got) = meet_with(&sessions(&gate, patient()), |stream| {
-        say(connected(stream), &get("card.pin").to_bytes())
-    })
-    .await;
-    assert!(matches!(ended, SessionEnd::NotAllowed), "{ended:?}");
-    assert!(gate.calls().is_empty());
-    assert!(matches!(reply(&got), (Reply::Refused(_), b"")), "{got:?}");
+async fn a_refusal_of_a_named_secret_tells_only_agents_the_reason() {
+    for (reason, told) in [
+        (Refusal::NoSuchSecret, Some("no-such-secret")),
+        (Refusal::Disabled, Some("disabled")),
+        (Refusal::NamedByBootKey, None),
+    ] {
+        let gate = Gate::new(Script::Refuse(reason));
+        let (ended, got) = meet_with(&sessions(&gate, patient()), |stream| {
+            say(connected(stream), &get("card.pin").to_bytes())
+        })
+        .await;
+        assert!(matches!(ended, SessionEnd::Refused(given) if given == reason));
+        let name = SecretName::new("card.pin").unwrap();
+        assert_eq!(gate.first().secret, Some(name.clone()));
+        let refused = Reply::Refused(Refused {
+            name,
+            reason: told.and_then(ReasonWord::new),
+            retry: None,
+        });
+        assert_eq!(reply(&got), (refused, &[][..]), "{reason:?}");
+    }
 }
 
 fn signs_of_life() -> [Request; 2] {

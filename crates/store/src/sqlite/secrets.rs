@@ -49,7 +49,9 @@ pub(super) fn read(row: &Row<'_>) -> Result<SavedSecret, RowError> {
     let host = KeyId::from_bytes(columns.next()?).map_err(|error| wrong(&error))?;
     let name = SecretName::new(&columns.next::<String>()?).map_err(|error| wrong(&error))?;
     let serial = columns.next::<i64>()?.cast_unsigned();
-    let sealed = columns.next::<Option<Vec<u8>>>()?.map(SealedSecret::from_bytes);
+    let sealed = columns
+        .next::<Option<Vec<u8>>>()?
+        .map(SealedSecret::from_bytes);
     let sealed = sealed.transpose().map_err(|error| wrong(&error))?;
     if let Some(sealed) = &sealed {
         let header = sealed.header();

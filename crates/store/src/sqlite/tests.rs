@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use nightlatch_core::client::saved::SavedClient;
+use nightlatch_core::client::saved::{SavedClient, SavedSecret};
 use nightlatch_core::settings::client::{ClientSettings, Setting};
 
 use super::*;
@@ -52,6 +52,7 @@ fn a_database_of_the_first_format_is_taken_over() {
         Setting::Unannounced,
         Setting::GuardWait,
         Setting::RebootWindow,
+        Setting::HostOpenPgp,
     ] {
         assert_eq!(setting.value(found), setting.value(&default), "{setting:?}");
     }
@@ -60,4 +61,58 @@ fn a_database_of_the_first_format_is_taken_over() {
     drop(store);
     let mut store = SqliteStore::open(dir.path()).unwrap();
     assert_eq!(store.load().unwrap().clients, [old_client()]);
+}
+
+fn put(secret: &SavedSecret) -> Change {
+    Change::PutSecret {
+        client: None,
+        secret: secret.clone().into(),
+    }
+}
+
+#[test]
+fn a_database_without_named_secrets_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(dir.path()).unwrap();
+    store.commit(&[Change::Put(old_client().into())]).unwrap();
+    drop(store);
+    let db = Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    let columns = ["configured", "present"].map(|table| (table, "host_openpgp"));
+    let of_tombstones = ["c_host_openpgp", "p_host_openpgp"].map(|column| ("tombstone", column));
+    for (table, column) in columns.into_iter().chain(of_tombstones) {
+        let drop = format!("ALTER TABLE {table} DROP COLUMN {column}");
+        db.execute(&drop, []).unwrap();
+    }
+    db.execute("DROP TABLE named_secret", []).unwrap();
+    db.pragma_update(None, "user_version", 4).unwrap();
+    drop(db);
+    let mut store = SqliteStore::open(dir.path()).unwrap();
+    assert_eq!(store.load().unwrap().secrets, []);
+    let secret = samples::secret(1, "a", 2);
+    store.commit(&[put(&secret)]).unwrap();
+    let saved = store.load().unwrap();
+    assert_eq!((saved.secrets, saved.clients.len()), (vec![secret], 1));
+}
+
+/// A secret less is no danger: the others are used, and so are the clients.
+#[test]
+fn a_named_secret_that_cannot_be_read_is_left_out() {
+    for damage in [
+        "UPDATE named_secret SET sealed = x'00' WHERE name = 'a'",
+        "UPDATE named_secret SET name = 'A' WHERE name = 'a'",
+        "UPDATE named_secret SET name = 'c' WHERE name = 'a'",
+        "UPDATE named_secret SET serial = 1 WHERE name = 'a'",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(dir.path()).unwrap();
+        let (lost, kept) = (samples::secret(1, "a", 2), samples::secret(1, "b", 4));
+        let client = samples::client("client", 1);
+        let changes = [put(&lost), put(&kept), Change::Put(client.clone().into())];
+        store.commit(&changes).unwrap();
+        assert_eq!(store.load().unwrap().trust, Trust::Full);
+        store.db.execute(damage, []).unwrap();
+        let saved = store.load().unwrap();
+        assert_eq!(saved.secrets, [kept], "{damage}");
+        assert_eq!((saved.trust, saved.clients), (Trust::Partial, vec![client]));
+    }
 }

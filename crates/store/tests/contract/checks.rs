@@ -1,7 +1,9 @@
 //! The contract of a store, as assertions on any implementation.
 
 use nightlatch_core::checker::LastCheck;
-use nightlatch_core::client::saved::{Change, ClientPresence, SavedClient, Tombstone, Trust};
+use nightlatch_core::client::saved::{
+    Change, ClientPresence, SavedClient, SavedSecret, Tombstone, Trust,
+};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{
     ChainEnds, ChainPosition, RecordEntry, RecordKind, RecordLine, RecordSelection,
@@ -9,7 +11,7 @@ use nightlatch_core::record::{
 use nightlatch_core::time::Wall;
 use nightlatch_store::{Store, StoreError};
 
-use crate::samples::{client, state};
+use crate::samples::{client, secret, state};
 
 /// Checks a store that is empty at first. `open` opens the same store each time, after the previous one was dropped.
 pub(crate) fn check<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {
@@ -102,6 +104,7 @@ pub(crate) fn check<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreEr
         "a batch is carried out in order"
     );
     check_tombstones(&mut open)?;
+    check_secrets(&mut open)?;
     check_record(open)
 }
 
@@ -151,6 +154,41 @@ fn check_tombstones<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreE
         Change::Trust(Trust::Full),
     ];
     assert_eq!(reopened(&changes)?, (Vec::new(), Trust::Full));
+    Ok(())
+}
+
+/// The part about named secrets; the store has none at first.
+fn check_secrets<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreError> {
+    let mut reopened = |changes: &[Change]| {
+        open().commit(changes)?;
+        let mut saved = open().load()?;
+        saved.secrets.sort_by_key(|it| (it.host, it.name.clone()));
+        Ok::<_, StoreError>((saved.secrets, saved.trust))
+    };
+    let put = |secret: &SavedSecret| Change::PutSecret {
+        client: None,
+        secret: secret.clone().into(),
+    };
+    let (first, second, third) = (secret(1, "a", 2), secret(1, "b", 4), secret(2, "a", 6));
+    let all = [put(&third), put(&first), put(&second)];
+    let expected = vec![first.clone(), second.clone(), third.clone()];
+    assert_eq!(
+        reopened(&all)?,
+        (expected, Trust::Full),
+        "each host key and name is a row, in full"
+    );
+    let (newer, removed) = (secret(1, "a", 12), secret(1, "b", 3));
+    let changes = [
+        put(&newer),
+        put(&removed),
+        Change::DeleteSecret(third.host, third.name.clone()),
+        Change::DeleteSecret(third.host, third.name),
+    ];
+    assert_eq!(
+        reopened(&changes)?.0,
+        [newer, removed],
+        "the last word on each counts, and a removed one keeps its serial"
+    );
     Ok(())
 }
 

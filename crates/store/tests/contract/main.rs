@@ -71,6 +71,8 @@ fn apply(model: &mut BTreeMap<String, SavedClient>, change: &Change) {
         // Covered by the contract.
         Change::PutTombstone(_)
         | Change::DeleteTombstone(_)
+        | Change::PutSecret { .. }
+        | Change::DeleteSecret(..)
         | Change::Trust(_)
         | Change::Record(_)
         | Change::DropRecords(_) => {}

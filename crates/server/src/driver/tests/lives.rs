@@ -53,6 +53,7 @@ impl Agent {
             earlier_boots: Vec::new(),
             poke_port: port.try_into().ok(),
             poked: None,
+            rejected: Vec::new(),
             goodbye: None,
             opened: clock::now().mono,
         };
@@ -139,6 +140,7 @@ async fn a_boot_key_is_no_sign_of_life() {
         earlier_boots: Vec::new(),
         poke_port: None,
         poked: None,
+        rejected: Vec::new(),
         goodbye: None,
         opened: clock::now().mono,
     };

@@ -217,6 +217,7 @@ async fn an_alarm_that_is_not_recorded_reaches_the_alarm_command() {
     // No other task runs before this test awaits something.
     for request in 0..30 {
         driver.report(Event::Granted {
+            secret: None,
             client,
             request: RequestId(request),
             grant: Grant::NotNeeded,
