@@ -11,6 +11,7 @@ pub mod error;
 pub mod introspect;
 mod managed;
 pub mod moment;
+pub mod named_secrets;
 pub mod names;
 pub mod own;
 pub mod property;

@@ -9,7 +9,10 @@ use nightlatch_console::failure::{
 use nightlatch_console::output::table::visible;
 
 /// Connects to the system bus.
-pub(crate) async fn connect() -> Result<MandosProxy, Failure> {
+///
+/// # Errors
+/// When there is no bus.
+pub async fn connect() -> Result<MandosProxy, Failure> {
     MandosProxy::connect().await.map_err(failure)
 }
 
@@ -21,7 +24,7 @@ pub(crate) async fn print_warnings(server: &MandosProxy) {
 }
 
 /// The error of a call with its exit status and hint.
-pub(crate) fn failure(error: BusError) -> Failure {
+pub fn failure(error: BusError) -> Failure {
     let exit = match &error {
         BusError::NoBus(_)
         | BusError::BusLost(_)

@@ -2,7 +2,7 @@
 //! requests, by single verbs (`verbs`), on one screen (`monitor`), and as mandos-ctl does (`ctl`).
 #![forbid(unsafe_code)]
 
-mod bus;
+pub mod bus;
 pub mod ctl;
 mod guard;
 mod json;
@@ -11,6 +11,6 @@ mod point_in_time;
 mod proof;
 pub mod rehearsals;
 mod secret_file;
-mod select;
+pub mod select;
 mod state;
 pub mod verbs;

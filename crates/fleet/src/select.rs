@@ -10,28 +10,29 @@ use nightlatch_core::suggest;
 
 /// Selects clients, for verbs that have no default.
 #[derive(Args, Debug, Default)]
-pub(crate) struct SelectOptions {
+pub struct SelectOptions {
     /// Names of clients, or patterns: * any text, ? any character, [a-f] one of these
     #[arg(required_unless_present = "all", value_name = "NAME")]
-    pub(crate) names: Vec<String>,
+    pub names: Vec<String>,
 
     /// All clients
     #[arg(short, long, conflicts_with = "names")]
-    pub(crate) all: bool,
+    pub all: bool,
 }
 
 /// The clients that were chosen, in the order of the server and each once.
 #[derive(Debug)]
-pub(crate) struct Selection<'c> {
-    pub(crate) clients: Vec<&'c ClientView>,
+pub struct Selection<'c> {
+    /// The clients.
+    pub clients: Vec<&'c ClientView>,
     /// True when each was named. The matches of a pattern may surprise.
-    pub(crate) by_name: bool,
+    pub by_name: bool,
 }
 
 impl<'c> Selection<'c> {
     /// The clients that `which` selects. A name or a pattern without a match is an error, and so is `--all` without
     /// clients.
-    pub(crate) fn of(clients: &'c [ClientView], which: &SelectOptions) -> Result<Self, Failure> {
+    pub fn of(clients: &'c [ClientView], which: &SelectOptions) -> Result<Self, Failure> {
         if which.all {
             if clients.is_empty() {
                 return Err(Failure::new(EX_NOUSER, "the server has no clients"));
@@ -45,7 +46,10 @@ impl<'c> Selection<'c> {
     }
 
     /// The clients that fit one of `names`.
-    pub(crate) fn named(clients: &'c [ClientView], names: &[String]) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// A name or a pattern without a match.
+    pub fn named(clients: &'c [ClientView], names: &[String]) -> Result<Self, Failure> {
         let mut chosen = vec![false; clients.len()];
         let mut by_name = true;
         for name in names {
@@ -76,7 +80,7 @@ impl<'c> Selection<'c> {
     }
 
     /// Their names for a question: every one, for nobody can say yes to what is not shown.
-    pub(crate) fn all_names(&self) -> String {
+    pub fn all_names(&self) -> String {
         let mut names: Vec<&str> = self.clients.iter().map(|it| it.name.as_str()).collect();
         names.sort_by(|a, b| compare_naturally(a, b));
         visible(&names.join(", "))
@@ -84,7 +88,7 @@ impl<'c> Selection<'c> {
 }
 
 /// Names for a sentence: all of a few, else the first and how many more.
-pub(crate) fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
+pub fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
     const SHOWN: usize = 5;
     let names: Vec<&str> = names.collect();
     if names.len() <= SHOWN {

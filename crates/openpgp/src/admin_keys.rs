@@ -49,6 +49,15 @@ impl AdminKeys {
     }
 }
 
+impl IntoIterator for AdminKeys {
+    type Item = PublicKey;
+    type IntoIter = std::vec::IntoIter<PublicKey>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 impl From<PublicKey> for AdminKeys {
     fn from(key: PublicKey) -> Self {
         Self(vec![key])

@@ -12,6 +12,7 @@ pub(crate) mod rehearsal;
 pub(crate) mod reload;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod secret;
 pub(crate) mod set;
 pub(crate) mod show;
 pub(crate) mod trust;

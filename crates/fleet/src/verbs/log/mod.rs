@@ -219,6 +219,6 @@ impl RecordPrinter<'_> {
     }
 }
 
-fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+pub(crate) fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
     Failure::new(EX_PROTOCOL, "cannot understand a record of the server").because(error)
 }

@@ -20,6 +20,8 @@ pub(crate) struct Record {
     decision: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) who: Option<String>,
+    /// The named secret that it is about.
+    pub(crate) secret: Option<String>,
     /// The kind of alarm.
     pub(crate) alarm: Option<String>,
     pub(crate) detail: Option<String>,
@@ -60,6 +62,9 @@ impl Record {
         };
         if let Some(whom) = self.client.as_ref().or(self.key_id.as_ref()) {
             add("", whom);
+        }
+        if let Some(secret) = &self.secret {
+            add("secret ", secret);
         }
         // What was answered is mostly the kind.
         if let Some(decision) = self.decision.as_ref().filter(|word| **word != self.kind) {

@@ -1,0 +1,90 @@
+//! `nightlatch secret remove`: takes named secrets that were put from the server.
+
+use clap::Args;
+use nightlatch_bus::client::ClientView;
+use nightlatch_bus::concurrent;
+use nightlatch_bus::named_secrets::{SecretSource, SecretView};
+use nightlatch_bus::proxy::MandosProxy;
+use nightlatch_console::ask;
+use nightlatch_console::failure::{EX_DATAERR, EX_NOUSER, Failure, note};
+use nightlatch_console::output::table::visible;
+
+use crate::bus;
+use crate::select::{SelectOptions, Selection, names};
+use crate::verbs::outcome::{self, ConfirmOptions};
+
+/// The options of `secret remove`.
+#[derive(Args, Debug)]
+pub struct RemoveSecretOptions {
+    /// Name of the secret, as postgres.password
+    #[arg(id = "secret", value_name = "NAME")]
+    pub(crate) secret: String,
+
+    #[command(flatten)]
+    pub(crate) which: SelectOptions,
+
+    #[command(flatten)]
+    pub(crate) sure: ConfirmOptions,
+}
+
+/// Carries the verb out. Machines without the secret are left out; one that has it in the file is an error.
+///
+/// # Errors
+/// When there is no server, it refuses, or none of the machines has the secret.
+pub async fn run(options: &RemoveSecretOptions, server: &MandosProxy) -> Result<u8, Failure> {
+    let name = super::name(&options.secret)?;
+    let secrets = server.secrets(None).await.map_err(super::failure)?;
+    let clients = server.clients().await.map_err(bus::failure)?;
+    let mut selection = Selection::of(&clients, &options.which)?;
+    let of = |client: &ClientView| {
+        let mut secrets = secrets.iter();
+        secrets.find(|it| it.client == client.name && it.name == name.as_str())
+    };
+    check_sources(&selection, of)?;
+    selection.clients.retain(|client| of(client).is_some());
+    if selection.clients.is_empty() {
+        return Err(Failure::new(
+            EX_NOUSER,
+            format!("none of these machines has a secret {name}"),
+        )
+        .hint("the secrets are shown by: nightlatch secret list"));
+    }
+    let what = format!("remove the secret {name} of {}", selection.all_names());
+    if options.sure.dry_run {
+        note(format_args!("dry run: {what}"));
+        return Ok(0);
+    }
+    ask::confirm(&what, options.sure.yes)?;
+    let call = |client: &&ClientView| {
+        let (server, client, name) = (server.clone(), client.name.clone(), name.clone());
+        async move { server.remove_secret(&client, &name).await }
+    };
+    let answers = concurrent::for_each(&selection.clients, call).await;
+    let done = format!("removed the secret {name} of");
+    outcome::print(&done, &selection.clients, answers, &options.sure)
+}
+
+/// Refuses secrets that the file has: the server would bring them back.
+fn check_sources<'s>(
+    selection: &Selection<'_>,
+    of: impl Fn(&ClientView) -> Option<&'s SecretView>,
+) -> Result<(), Failure> {
+    let in_file = |client: &&&ClientView| {
+        of(client).is_some_and(|secret| secret.source == SecretSource::File)
+    };
+    let found: Vec<&str> = selection
+        .clients
+        .iter()
+        .filter(in_file)
+        .map(|client| client.name.as_str())
+        .collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let found = visible(&names(found.into_iter()));
+    Err(Failure::new(
+        EX_DATAERR,
+        format!("it stands in the file for {found}: nothing was removed"),
+    )
+    .hint("take the line secret.NAME out of the section, then run: nightlatch reload"))
+}
