@@ -3,6 +3,7 @@
 //! Everything that can fail without touching a disk is done first; what was changed on a disk is
 //! undone when a later step fails. Secrets reach cryptsetup(8) through pipes only.
 
+mod admin_keys;
 mod changes;
 pub(crate) mod cryptsetup;
 mod delivery;
@@ -30,7 +31,7 @@ use zeroize::Zeroizing;
 use crate::keygen::encrypt;
 use crate::keys::{self, KeyDirectory, KeySet, NewKeys};
 use crate::passphrase;
-use crate::section::{self, ClientSection, SectionChecker};
+use crate::section::{self, ClientSection, HostIdentity, SectionChecker};
 use crate::ssh;
 use changes::{EnrollChanges, NewKey};
 use delivery::Delivery;
@@ -67,7 +68,7 @@ pub fn run(options: &EnrollOptions) -> Result<(), Failure> {
     if options.host_key {
         return host_keys::enroll(options);
     }
-    let plan = EnrollPlan::new(options, HostKeyPart::of_enrolment(options))?;
+    let plan = EnrollPlan::new(options, HostKeyPart::of_enrolment(options)?)?;
     plan.print_earlier();
     if options.dry_run {
         return plan.describe();
@@ -96,14 +97,14 @@ impl<'a> EnrollPlan<'a> {
             random_key()?
         };
         let keys = self.keys()?;
-        let host_key_id = match &self.host_keys {
+        let host_keys = match &self.host_keys {
             Some(part) => part.prepare(self.name.as_str(), keys.tls.key_id(), &self.directory)?,
             None => None,
         };
         let message = encrypt(&keys, &password)?;
         let ssh_key = self.ssh_key();
         let checker = self.checker(ssh_key.as_ref());
-        let section = self.section(&keys, host_key_id, &message, checker);
+        let section = self.section(&keys, host_keys, &message, checker);
         self.disks.iter().try_for_each(Disk::has_free_slot)?;
         let key_id = keys.tls.key_id().to_string();
         let new = NewKey {
@@ -120,7 +121,7 @@ impl<'a> EnrollPlan<'a> {
         })?;
         // A fault of the list is one of the boot client, which reports it.
         let servers = self.directory.trusted().unwrap_or_default();
-        let proof = self.proof_of_life(host_key_id.is_some(), &servers, &section.checker);
+        let proof = self.proof_of_life(section.host_keys.is_some(), &servers, &section.checker);
         note(format_args!("proof of life: {proof}"));
         Ok(())
     }
@@ -385,7 +386,7 @@ impl<'a> EnrollPlan<'a> {
     fn section<'s>(
         &'s self,
         keys: &KeySet,
-        host_key_id: Option<KeyId>,
+        host_keys: Option<HostIdentity>,
         message: &'s [u8],
         checker: SectionChecker<'s>,
     ) -> ClientSection<'s> {
@@ -393,7 +394,7 @@ impl<'a> EnrollPlan<'a> {
             name: &self.name,
             host: self.options.host.as_deref().unwrap_or(self.name.as_str()),
             key_id: keys.tls.key_id(),
-            host_key_id,
+            host_keys,
             fingerprint: keys.public.fingerprint(),
             message,
             checker,

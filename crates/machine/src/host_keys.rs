@@ -9,6 +9,7 @@ use nightlatch_core::key_id::KeyId;
 
 use crate::file_system::Mount;
 use crate::keys::{Existing, KeyDirectory, NewKeys};
+use crate::section::HostIdentity;
 
 /// The agent's list holds no secret, and the agent need not be root.
 const LIST_MODE: u32 = 0o644;
@@ -62,8 +63,13 @@ impl<'r> HostKeys<'r> {
 
     /// Their key id. Changes nothing.
     pub(crate) fn key_id(&self) -> Result<KeyId, Failure> {
+        self.identity().map(|identity| identity.key_id)
+    }
+
+    /// Their public halves. Changes nothing.
+    pub(crate) fn identity(&self) -> Result<HostIdentity, Failure> {
         let shown = self.path().display();
-        self.directory.key_id().map_err(|failure| {
+        self.directory.identity().map_err(|failure| {
             Failure::new(
                 EX_DATAERR,
                 format!("the host keys in {shown} cannot be used: {failure}"),
@@ -72,23 +78,21 @@ impl<'r> HostKeys<'r> {
         })
     }
 
-    /// Makes them unless they are there; their key id, and true when they are new.
-    pub(crate) fn make_missing(&self, name: &str) -> Result<(KeyId, bool), Failure> {
+    /// Makes them unless they are there; their public halves, and true when they are new.
+    pub(crate) fn make_missing(&self, name: &str) -> Result<(HostIdentity, bool), Failure> {
         let made = match self.exist() {
             true => None,
             // A set whose placing was cut short is finished here, and is then no reason to fail.
             false => self.directory.make_missing(&NewKeys::usual(name))?,
         };
-        match made {
-            Some(key_id) => Ok((key_id, true)),
-            None => Ok((self.key_id()?, false)),
-        }
+        Ok((self.identity()?, made.is_some()))
     }
 
     /// Makes new ones in the place of those that are there.
-    pub(crate) fn replace(&self, name: &str) -> Result<KeyId, Failure> {
+    pub(crate) fn replace(&self, name: &str) -> Result<HostIdentity, Failure> {
         self.directory
-            .make(&NewKeys::usual(name), Existing::Replace)
+            .make(&NewKeys::usual(name), Existing::Replace)?;
+        self.identity()
     }
 
     /// Removes them. May be cut short and called again.
@@ -192,7 +196,7 @@ mod tests {
         host.check_encryption().unwrap();
         let (first, new) = host.make_missing("web1").unwrap();
         assert!(new);
-        assert_eq!(host.make_missing("web1").unwrap(), (first, false));
+        assert_eq!(host.make_missing("web1").unwrap(), (first.clone(), false));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode(host.path()), 0o700);
         for file in crate::keys::FILES {
@@ -219,7 +223,7 @@ mod tests {
     fn boot_keys_are_no_host_keys() {
         let folder = machine(true);
         let host = HostKeys::of(folder.path());
-        let (id, _) = host.make_missing("web1").unwrap();
+        let id = host.make_missing("web1").unwrap().0.key_id;
         assert!(host.check_difference(id, id).is_err());
         let other = KeyId::from_bytes([1; 32]).unwrap();
         host.check_difference(id, other).unwrap();

@@ -6,7 +6,6 @@ use std::io::Write as _;
 use std::path::Path;
 
 use nightlatch_console::failure::{EX_IOERR, EX_SOFTWARE, EX_USAGE, Failure, note};
-use nightlatch_core::key_id::KeyId;
 use nightlatch_core::secret::Secret;
 use nightlatch_openpgp::{Algorithm, encrypt_and_sign};
 use nightlatch_proto::tls::RawKeyKind;
@@ -16,7 +15,7 @@ use crate::expiry;
 use crate::host_keys::HostKeys;
 use crate::keys::{self, Existing, KeyDirectory, KeySet, NewKeys};
 use crate::passphrase;
-use crate::section::{self, ClientSection, SectionChecker};
+use crate::section::{self, ClientSection, HostIdentity, SectionChecker};
 use crate::ssh;
 pub use options::KeygenOptions;
 
@@ -99,7 +98,7 @@ fn print_section(options: &KeygenOptions, directory: &KeyDirectory) -> Result<()
         name: &name,
         host: name.as_str(),
         key_id: keys.tls.key_id(),
-        host_key_id: host_key_id(options)?,
+        host_keys: host_keys(options)?,
         fingerprint: keys.public.fingerprint(),
         message: &message,
         checker: host_key
@@ -109,14 +108,14 @@ fn print_section(options: &KeygenOptions, directory: &KeyDirectory) -> Result<()
     print(&section)
 }
 
-/// The key id of this machine's host keys, for a section that takes the place of an earlier one: without it the server
+/// The public halves of this machine's host keys, for a section that takes the place of an earlier one: without it the server
 /// would forget them. None are meant with keys in a directory of their own.
-fn host_key_id(options: &KeygenOptions) -> Result<Option<KeyId>, Failure> {
+fn host_keys(options: &KeygenOptions) -> Result<Option<HostIdentity>, Failure> {
     let host = HostKeys::of(Path::new("/"));
     if options.dir.is_some() || !host.exist() {
         return Ok(None);
     }
-    host.key_id().map(Some)
+    host.identity().map(Some)
 }
 
 /// The password, encrypted to the client's own key and signed with it.

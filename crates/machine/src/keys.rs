@@ -23,6 +23,8 @@ use nightlatch_proto::tls::{RawKey, RawKeyKind};
 use nightlatch_sys::clock;
 use zeroize::Zeroizing;
 
+use crate::section::HostIdentity;
+
 pub use place::KeyDirectory;
 pub(crate) use trusted::TRUSTED;
 pub use write::Existing;
@@ -152,6 +154,18 @@ impl KeyDirectory {
     /// When a file cannot be read, or the keys do not belong together.
     pub fn key_id(&self) -> Result<KeyId, Failure> {
         Ok(self.read_set()?.tls.key_id())
+    }
+
+    /// The public halves of the set of keys, which is only read.
+    pub(crate) fn identity(&self) -> Result<HostIdentity, Failure> {
+        let set = self.read_set()?;
+        let openpgp = set.public.to_base64().map_err(|error| {
+            Failure::new(EX_SOFTWARE, "cannot write the public key").because(error)
+        })?;
+        Ok(HostIdentity {
+            key_id: set.tls.key_id(),
+            openpgp,
+        })
     }
 
     /// Reads the set of keys as it is, and changes nothing.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod admin_keys;
 mod agent;
 mod block_device;
 mod boot_command;

@@ -18,14 +18,44 @@ const LINE: usize = 64;
 /// The setting of a client that names its host key.
 pub(crate) const HOST_KEY_ID: &str = "host_key_id";
 
+/// The setting of a client with the OpenPGP public key of its agent.
+pub(crate) const HOST_OPENPGP: &str = "host_openpgp";
+
+/// The public halves of a machine's host keys, as the server and tools need them. Displayed as lines of a section, which a
+/// server that knows no host keys, as Mandos's, ignores.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct HostIdentity {
+    pub(crate) key_id: KeyId,
+    /// The OpenPGP public key in base64.
+    pub(crate) openpgp: String,
+}
+
+impl fmt::Display for HostIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HOST_KEY_ID} = {}", self.key_id)?;
+        writeln!(f, "{HOST_OPENPGP} =")?;
+        write_lines(f, &self.openpgp)
+    }
+}
+
+/// Writes base64 in lines that go on with the value of a setting.
+fn write_lines(f: &mut fmt::Formatter<'_>, base64: &str) -> fmt::Result {
+    let mut rest = base64;
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(LINE));
+        writeln!(f, "    {line}")?;
+        rest = after;
+    }
+    Ok(())
+}
+
 /// All that a section says. Displayed as the text of the section.
 #[derive(Debug)]
 pub(crate) struct ClientSection<'a> {
     pub(crate) name: &'a ClientName,
     pub(crate) host: &'a str,
     pub(crate) key_id: KeyId,
-    /// The key id of the host keys. A server that knows no host keys, as Mandos's, ignores the line.
-    pub(crate) host_key_id: Option<KeyId>,
+    pub(crate) host_keys: Option<HostIdentity>,
     pub(crate) fingerprint: Fingerprint,
     /// The encrypted password, an OpenPGP message.
     pub(crate) message: &'a [u8],
@@ -64,18 +94,12 @@ impl fmt::Display for ClientSection<'_> {
         writeln!(f, "[{}]", self.name)?;
         writeln!(f, "host = {}", escape(self.host))?;
         writeln!(f, "key_id = {}", self.key_id)?;
-        if let Some(id) = &self.host_key_id {
-            writeln!(f, "{HOST_KEY_ID} = {id}")?;
+        if let Some(host_keys) = &self.host_keys {
+            write!(f, "{host_keys}")?;
         }
         writeln!(f, "fingerprint = {}", self.fingerprint)?;
         writeln!(f, "secret =")?;
-        let base64 = BASE64.encode(self.message);
-        let mut rest = base64.as_str();
-        while !rest.is_empty() {
-            let (line, after) = rest.split_at(rest.len().min(LINE));
-            writeln!(f, "    {line}")?;
-            rest = after;
-        }
+        write_lines(f, &BASE64.encode(self.message))?;
         match &self.checker {
             SectionChecker::Default => Ok(()),
             SectionChecker::Command(command) => writeln!(f, "checker = {}", escape(command)),
@@ -130,7 +154,7 @@ mod tests {
             name: &ClientName::new("foo").unwrap(),
             host: "50.example",
             key_id: KeyId::from_bytes([0xab; 32]).unwrap(),
-            host_key_id: None,
+            host_keys: None,
             fingerprint: Fingerprint::from_bytes([0xcd; 20]),
             message: &[0; 50],
             checker,
@@ -150,6 +174,25 @@ mod tests {
                  secret =\n    {line}\n    AAA=\n"
             )
         );
+    }
+
+    #[test]
+    fn host_keys_are_lines_that_read_back_the_same() {
+        let host = HostIdentity {
+            key_id: KeyId::from_bytes([0xab; 32]).unwrap(),
+            openpgp: "A".repeat(65),
+        };
+        let id = "ab".repeat(32);
+        let line = "A".repeat(64);
+        let text = host.to_string();
+        assert_eq!(
+            text,
+            format!("host_key_id = {id}\nhost_openpgp =\n    {line}\n    A\n")
+        );
+        let ini = nightlatch_core::ini::Ini::parse(&format!("[foo]\n{text}")).unwrap();
+        let value = ini.section("foo").unwrap().value(HOST_OPENPGP).unwrap();
+        let value: String = value.split_ascii_whitespace().collect();
+        assert_eq!(value, host.openpgp);
     }
 
     #[test]

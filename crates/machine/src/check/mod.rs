@@ -3,6 +3,7 @@
 //! Looks at all that a boot will need, and changes nothing. Each part says what it found; what follows
 //! from that is decided here alone.
 
+mod admin_keys;
 pub mod archive;
 mod compare;
 mod downtime;
@@ -24,6 +25,7 @@ use nightlatch_console::output::human;
 use nightlatch_console::report::Report;
 use nightlatch_core::settings::machine::MachineSettings;
 use nightlatch_proto::release::Terms;
+use nightlatch_sys::clock;
 
 use crate::boot_files;
 use crate::image::ImagePlan;
@@ -95,6 +97,7 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
     };
     let contents = images::check(&machine, report);
     host_keys::check(root, &contents.examined, report)?;
+    admin_keys::check(root, clock::now().wall, report)?;
     let boot = volumes::BootVolumes {
         opened: contents.opened,
         forgets: boot_files::has_initramfs_tools(root),

@@ -1,22 +1,25 @@
 //! Host keys in the verbs of enrolment: beside the boot keys, alone on a machine that is enrolled already, anew, and
 //! removed.
 
-use nightlatch_console::failure::{EX_UNAVAILABLE, Failure, note, warn};
+use nightlatch_console::failure::{EX_UNAVAILABLE, EX_USAGE, Failure, note, warn};
 use nightlatch_console::output;
 use nightlatch_core::agent_files::UNIT;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::name::ClientName;
 
+use super::admin_keys::AdminKeyPart;
 use super::options::{EnrollOptions, PlaceOptions, RotateOptions};
 use super::ownership;
+use crate::admin_keys::PinnedAdminKeys;
 use crate::agent;
 use crate::host_keys::HostKeys;
 use crate::keys::{self, KeyDirectory};
-use crate::section::{self, HOST_KEY_ID};
+use crate::section::{self, HOST_KEY_ID, HOST_OPENPGP, HostIdentity};
 
-/// The part of host keys in an enrolment.
+/// The part of host keys in an enrolment, and of the admin keys that the machine is to believe.
 pub(super) struct HostKeyPart {
     keys: HostKeys<'static>,
+    admins: AdminKeyPart,
     /// False where only those that are there go into the section.
     makes: bool,
     /// Makes them on a file system that is not encrypted too.
@@ -25,32 +28,43 @@ pub(super) struct HostKeyPart {
 
 impl HostKeyPart {
     /// Makes host keys where there are none.
-    pub(super) fn of_enrolment(options: &EnrollOptions) -> Option<Self> {
-        let keys = options.place.host_keys();
-        keys.filter(|_| !options.no_host_key).map(|keys| Self {
+    pub(super) fn of_enrolment(options: &EnrollOptions) -> Result<Option<Self>, Failure> {
+        let Some(keys) = options.place.host_keys().filter(|_| !options.no_host_key) else {
+            return match options.admin_key.is_empty() {
+                true => Ok(None),
+                false => Err(Failure::new(
+                    EX_USAGE,
+                    "--admin-key with --dir, which makes no host keys: named secrets need them",
+                )
+                .hint("give their place too, with --host-key-dir, or leave --dir out")),
+            };
+        };
+        Ok(Some(Self {
+            admins: AdminKeyPart::of(options, &keys)?,
             keys,
             makes: true,
             force: options.force,
-        })
+        }))
     }
 
     /// Keeps the host keys that are there in the section.
     pub(super) fn of_rotation(place: &PlaceOptions) -> Option<Self> {
         place.host_keys().map(|keys| Self {
             keys,
+            admins: AdminKeyPart::default(),
             makes: false,
             force: false,
         })
     }
 
-    /// The key id for the section. A file system that is not encrypted is no reason to leave the disks as they are.
+    /// The public halves for the section. A file system that is not encrypted is no reason to leave the disks as they are.
     /// Fails for what would make `finish` fail, as no disk is changed yet.
     pub(super) fn prepare(
         &self,
         name: &str,
         boot_id: KeyId,
         boot: &KeyDirectory,
-    ) -> Result<Option<KeyId>, Failure> {
+    ) -> Result<Option<HostIdentity>, Failure> {
         if !self.keys.exist() {
             if !self.makes {
                 return Ok(None);
@@ -61,6 +75,7 @@ impl HostKeyPart {
                 return Ok(None);
             }
         }
+        self.admins.check()?;
         if self.makes && self.keys.is_agents() {
             boot.trusted()?;
             keys::trusted::read(&self.keys.list())?;
@@ -104,6 +119,7 @@ impl HostKeyPart {
     /// The steps of a dry run after the section, with the servers that the boot client will trust.
     pub(super) fn describe_end(&self, servers: &[KeyId]) -> Result<(), Failure> {
         if self.makes {
+            self.admins.describe()?;
             describe_agent(&self.keys, servers)?;
         }
         Ok(())
@@ -111,6 +127,7 @@ impl HostKeyPart {
 
     /// Gives the agent its servers, and starts it.
     pub(super) fn finish(&self, boot: &KeyDirectory) -> Result<(), Failure> {
+        self.admins.pin()?;
         if self.makes && self.keys.exist() {
             serve_agent(&self.keys, &boot.trusted()?)?;
         }
@@ -125,6 +142,7 @@ const AFTERWARDS: &str =
 /// `nightlatch enroll --host-key`: for a machine that is enrolled already.
 pub(super) fn enroll(options: &EnrollOptions) -> Result<(), Failure> {
     let host = options.place.host_keys_alone();
+    let admins = AdminKeyPart::of(options, &host)?;
     let boot = options.place.boot_keys();
     let boot_id = enrolled(&boot)?;
     if !host.exist() && !options.force {
@@ -138,11 +156,15 @@ pub(super) fn enroll(options: &EnrollOptions) -> Result<(), Failure> {
             true => drop(host.key_id()?),
             false => step(format_args!("make host keys in {}", host.path().display())),
         }
-        step(format_args!("print {HOST_KEY_ID} for the server"));
+        step(format_args!(
+            "print {HOST_KEY_ID} and {HOST_OPENPGP} for the server"
+        ));
+        admins.describe()?;
         return describe_agent(&host, &servers);
     }
-    let key_id = make(&host, name.as_str(), boot_id)?;
-    print(key_id, &name)?;
+    admins.check()?;
+    print(&make(&host, name.as_str(), boot_id)?, &name)?;
+    admins.pin()?;
     serve_agent(&host, &servers)
 }
 
@@ -163,12 +185,14 @@ pub(super) fn rotate(options: &RotateOptions) -> Result<(), Failure> {
     let name = name(options.name.as_deref(), boot_id)?;
     if options.dry_run {
         step(format_args!("replace the host keys in {place}"));
-        step(format_args!("print {HOST_KEY_ID} for the server"));
+        step(format_args!(
+            "print {HOST_KEY_ID} and {HOST_OPENPGP} for the server"
+        ));
         return Ok(());
     }
-    let key_id = host.replace(name.as_str())?;
+    let new = host.replace(name.as_str())?;
     note(format_args!("replaced the host keys in {place}"));
-    print(key_id, &name)?;
+    print(&new, &name)?;
     if host.is_agents() && agent::is_installed(host.root()) {
         // It has the old ones in memory, and the server knows no others yet.
         note(format_args!(
@@ -203,6 +227,13 @@ pub(super) fn unenroll(place: &PlaceOptions, dry_run: bool) -> Result<(), Failur
         "{dry}removed the host keys in {}",
         host.path().display()
     ));
+    let pinned = PinnedAdminKeys::of(host.root());
+    if pinned.path().exists() {
+        note(format_args!(
+            "{} stays: it says whose named secrets this machine believes, and has no secret in it",
+            pinned.path().display()
+        ));
+    }
     Ok(())
 }
 
@@ -230,22 +261,23 @@ fn name(given: Option<&str>, boot: KeyId) -> Result<ClientName, Failure> {
     section::check_name(&keys::name_or_host(given.or(enrolled.as_deref()))?)
 }
 
-fn make(host: &HostKeys<'_>, name: &str, boot: KeyId) -> Result<KeyId, Failure> {
+fn make(host: &HostKeys<'_>, name: &str, boot: KeyId) -> Result<HostIdentity, Failure> {
     let place = host.path().display();
-    let (key_id, is_new) = host.make_missing(name)?;
+    let (identity, is_new) = host.make_missing(name)?;
+    let key_id = identity.key_id;
     host.check_difference(key_id, boot)?;
     match is_new {
         true => note(format_args!("made host keys in {place}, key id {key_id}")),
         false => note(format_args!("using the host keys in {place}")),
     }
-    Ok(key_id)
+    Ok(identity)
 }
 
-/// Prints what the server needs: the line on standard output, the way to give it on standard error.
-fn print(key_id: KeyId, name: &ClientName) -> Result<(), Failure> {
-    output::print(&format!("{HOST_KEY_ID} = {key_id}\n"))?;
+/// Prints what the server needs: the lines on standard output, the way to give them on standard error.
+fn print(identity: &HostIdentity, name: &ClientName) -> Result<(), Failure> {
+    output::print(&identity.to_string())?;
     note(format_args!(
-        "put this line into [{name}] of clients.conf on the server, then run there: nightlatch reload"
+        "put these lines into [{name}] of clients.conf on the server, then run there: nightlatch reload"
     ));
     Ok(())
 }

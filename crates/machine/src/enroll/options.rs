@@ -110,6 +110,11 @@ pub struct EnrollOptions {
     #[arg(long, value_name = "HEX", value_parser = server_key_id)]
     pub(crate) server_key_id: Vec<KeyId>,
 
+    /// Believe named secrets that the owner of this public key has sealed, as admin-key show prints it; may be
+    /// repeated. Added to /etc/nightlatch/admin-keys
+    #[arg(long, value_name = "FILE", conflicts_with = "no_host_key")]
+    pub(crate) admin_key: Vec<PathBuf>,
+
     /// Ask for the new passphrase instead of making a random key
     #[arg(long)]
     pub(crate) passphrase: bool,

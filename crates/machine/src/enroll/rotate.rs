@@ -126,6 +126,7 @@ fn as_enrolment(options: &RotateOptions, name: String) -> EnrollOptions {
         checker: options.checker.clone(),
         no_ssh: options.no_ssh,
         server_key_id: Vec::new(),
+        admin_key: Vec::new(),
         passphrase: false,
         change: options.change.clone(),
         add: options.keep_old,
