@@ -14,6 +14,8 @@ use nightlatch_machine::enroll::{EnrollOptions, RotateOptions, UnenrollOptions};
 use nightlatch_machine::image::ImageOptions;
 use nightlatch_machine::keygen::KeygenOptions;
 use nightlatch_machine::network::NetworkOptions;
+use nightlatch_secrets::SecretOptions;
+use nightlatch_secrets::admin_key::AdminKeyVerbs;
 
 /// Unattended reboots for encrypted machines: the administrator's command.
 #[derive(Parser, Debug)]
@@ -40,8 +42,11 @@ pub(crate) enum Verb {
     /// Beside the boot keys, which the boot image holds, it makes host keys, which only the encrypted
     /// root holds: nightlatch-agent proves with them that the machine is up. A machine that is enrolled
     /// already gets them by: nightlatch enroll --host-key
+    ///
+    /// With --admin-key it believes named secrets that the owner of that key has sealed.
     #[command(after_help = "Examples:
   nightlatch enroll /dev/sda3 | ssh server nightlatch add
+  nightlatch enroll --admin-key alice.asc /dev/sda3 | ssh server nightlatch add
   nightlatch enroll --host-key --dry-run
   nightlatch enroll --host-key", after_long_help = ENROLL_NOTES)]
     Enroll(EnrollOptions),
@@ -68,6 +73,15 @@ pub(crate) enum Verb {
     Monitor(MonitorOptions),
     #[command(flatten)]
     Server(ServerVerb),
+    /// Give machines secrets that only they can read
+    ///
+    /// A named secret is what a machine needs once it is up, as the password of a database. It is signed by your admin
+    /// key and encrypted to the key of the machine's agent; the server keeps it, and releases it by its rules.
+    Secret(SecretOptions),
+    /// Make or show the key that signs named secrets
+    ///
+    /// Machines believe only secrets that a key in their /etc/nightlatch/admin-keys has signed.
+    AdminKey(AdminKeyVerbs),
     /// Take over a Mandos server or client
     ///
     /// Says line by line what becomes of its configuration, its clients' state and its keys, and what

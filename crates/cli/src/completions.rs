@@ -86,13 +86,18 @@ fn candidates(words: &[String]) -> Candidates {
     let [_, before @ .., last] = words else {
         return nothing();
     };
-    let Some((verb, before)) = before.split_first() else {
-        let verbs = program.get_subcommands().filter(|verb| !verb.is_hide_set());
-        return Candidates::Words(verbs.map(|verb| verb.get_name().to_owned()).collect());
-    };
-    let Some(verb) = program.find_subcommand(verb) else {
-        return nothing();
-    };
+    let (mut verb, mut before) = (&program, before);
+    // A verb may have verbs of its own, as `secret put`.
+    while verb.has_subcommands() {
+        let Some((word, rest)) = before.split_first() else {
+            let verbs = verb.get_subcommands().filter(|verb| !verb.is_hide_set());
+            return Candidates::Words(verbs.map(|verb| verb.get_name().to_owned()).collect());
+        };
+        let Some(found) = verb.find_subcommand(word) else {
+            return nothing();
+        };
+        (verb, before) = (found, rest);
+    }
     let is_ctl = verb.get_name() == "ctl";
     if is_ctl && last.starts_with('-') {
         return Candidates::Words(ctl::long_options().collect());
@@ -108,8 +113,14 @@ fn candidates(words: &[String]) -> Candidates {
         let long = long.filter_map(|option| Some(format!("--{}", option.get_long()?)));
         return Candidates::Words(long.collect());
     }
-    match verb.get_positionals().next() {
+    let mut positionals = verb.get_positionals();
+    match positionals.next() {
         Some(argument) if argument.get_id() == "words" => setting(before, last),
+        // The name of a secret comes first, and then those of clients.
+        Some(argument) if argument.get_id() == "secret" && before.is_empty() => nothing(),
+        Some(argument) if argument.get_id() == "secret" => {
+            positionals.next().map_or_else(nothing, values)
+        }
         Some(argument) => values(argument),
         None => nothing(),
     }
@@ -129,7 +140,8 @@ fn option<'c>(verb: &'c Command, word: &str) -> Option<&'c Arg> {
 
 /// The values of an option or a positional argument.
 fn values(argument: &Arg) -> Candidates {
-    if matches!(argument.get_id().as_str(), "names" | "name" | "client") {
+    let clients = ["names", "name", "client", "accept_changed_key"];
+    if clients.contains(&argument.get_id().as_str()) {
         return Candidates::Clients(Vec::new());
     }
     if argument.get_value_hint() == ValueHint::AnyPath {
@@ -196,6 +208,10 @@ mod tests {
         assert!(holds(at("nightlatch wait foo -u "), "released"));
         assert!(holds(at("nightlatch completions "), "fish"));
         assert!(holds(at("nightlatch ctl --"), "--enable"));
+        assert!(holds(at("nightlatch secret "), "put"));
+        assert!(holds(at("nightlatch secret put --"), "--expires"));
+        assert!(holds(at("nightlatch admin-key "), "show"));
+        assert!(holds(at("nightlatch image "), "stage"));
         assert!(holds(at("nightlatch set foo "), "timeout="));
         let line = "nightlatch set foo approved_by_default=";
         assert!(holds(at(line), "approved_by_default=yes"));
@@ -207,11 +223,23 @@ mod tests {
             "nightlatch log --client ",
             "nightlatch wait ",
             "nightlatch ctl -e ",
+            "nightlatch secret put card.pin ",
+            "nightlatch secret put card.pin web1 ",
+            "nightlatch secret list ",
+            "nightlatch secret remove card.pin ",
+            "nightlatch secret history card.pin ",
+            "nightlatch secret seal card.pin --host ",
             "nightlatch set ",
         ] {
             assert_eq!(at(line), names, "{line}");
         }
-        for line in ["nightlatch add ", "nightlatch nonsense ", "nightlatch"] {
+        for line in [
+            "nightlatch add ",
+            "nightlatch nonsense ",
+            "nightlatch",
+            "nightlatch secret remove ",
+            "nightlatch secret nonsense x ",
+        ] {
             assert_eq!(at(line), Candidates::Words(Vec::new()), "{line}");
         }
     }

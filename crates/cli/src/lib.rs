@@ -19,6 +19,7 @@ use nightlatch_console::output;
 use nightlatch_fleet::verbs::{self, check_config};
 use nightlatch_fleet::{ctl, monitor, rehearsals};
 use nightlatch_machine::{check, enroll, image, keygen, network};
+use nightlatch_secrets::admin_key;
 
 use cli::{Cli, Verb};
 use keys::MachineKeys;
@@ -76,6 +77,8 @@ fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Check(options) => check::run(&options.machine),
         Verb::Image(options) => image::run(&options).map(|()| 0),
         Verb::Network(options) => network::run(&options).map(|()| 0),
+        Verb::Secret(options) => nightlatch_secrets::run(&options),
+        Verb::AdminKey(options) => admin_key::run(&options),
         Verb::Ctl(options) => Ok(ctl::run(options.arguments)),
         Verb::CheckConfig(options) => check_config::run(&options),
         Verb::Completions(options) => completions::script(&options),

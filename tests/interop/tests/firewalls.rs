@@ -81,7 +81,7 @@ fn the_core_can_do_nothing_but_decide() {
 
 #[test]
 fn a_crate_knows_those_of_the_layers_below_it_only() {
-    let layers: [&[&str]; 5] = [
+    let layers: [&[&str]; 6] = [
         &["nightlatch-core"],
         &[
             "nightlatch-proto",
@@ -99,6 +99,8 @@ fn a_crate_knows_those_of_the_layers_below_it_only() {
             "nightlatch-fleet",
             "nightlatch-import",
         ],
+        // Chooses clients as fleet does.
+        &["nightlatch-secrets"],
         &[
             "nightlatch-server",
             "nightlatch-boot",
@@ -131,6 +133,7 @@ fn the_subjects_of_the_command_stay_apart_from_the_programs_and_from_each_other_
         "nightlatch-machine",
         "nightlatch-fleet",
         "nightlatch-import",
+        "nightlatch-secrets",
     ];
     assert_never_links("nightlatch-server", &subjects);
     assert_never_links("nightlatch-boot", &subjects);
@@ -139,6 +142,10 @@ fn the_subjects_of_the_command_stay_apart_from_the_programs_and_from_each_other_
     assert_never_links(
         "nightlatch-fleet",
         &["nightlatch-openpgp", "pgp", "nightlatch-proto", "rustls"],
+    );
+    assert_never_links(
+        "nightlatch-secrets",
+        &["nightlatch-machine", "nightlatch-proto", "rustls"],
     );
 }
 
