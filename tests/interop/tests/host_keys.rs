@@ -107,6 +107,24 @@ impl Machine {
         fs::write(units.join("nightlatch-agent.service"), "").unwrap();
     }
 
+    /// The public half of a new admin key, in the file `alice.asc`.
+    fn make_admin_key(&self) {
+        let made = Command::new(ours("nightlatch"))
+            .args([
+                "admin-key",
+                "new",
+                "--no-passphrase",
+                "--name",
+                "alice",
+                "--file",
+            ])
+            .arg(self.at("admin-key"))
+            .output()
+            .unwrap();
+        assert!(made.status.success());
+        fs::write(self.at("alice.asc"), made.stdout).unwrap();
+    }
+
     /// Runs `nightlatch` with the words of `line`, and adds it to the transcript.
     fn run(&mut self, line: &str) -> Output {
         let output = Command::new("unshare")
@@ -162,6 +180,23 @@ fn host_keys_and_their_agent_read_as_in_the_transcript() {
     machine.run(&format!("{enroll} --dry-run disk"));
     machine.run(&format!("{enroll} disk"));
     assert_eq!(machine.told(), started);
+    machine
+        .seen
+        .explain("An administrator whose named secrets it is to believe.");
+    machine.make_admin_key();
+    let pinned = machine.at("etc/nightlatch/admin-keys");
+    let believe = "enroll --host-key --name web1 --admin-key alice.asc";
+    machine.run(&format!("{believe} --dry-run"));
+    assert!(!pinned.exists());
+    machine.run(believe);
+    let keys = text(&pinned);
+    let mode = fs::metadata(&pinned).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+    machine.run(&format!("{enroll} --admin-key alice.asc --dry-run disk"));
+    machine.run(believe);
+    assert_eq!(text(&pinned), keys, "each key stands there once");
+    machine.run("enroll --host-key --name web1 --admin-key old");
+    machine.told();
     machine.seen.explain("The agent cannot be started.");
     machine.answer_systemctl("echo 'Job for nightlatch-agent.service failed.' >&2; exit 1");
     machine.run("enroll --host-key --name web1");

@@ -31,13 +31,15 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// The key id that a command printed alone.
+/// The key id that a command printed, with the OpenPGP public key alone beside it.
 fn printed_id(output: &Output) -> String {
     assert!(output.status.success(), "{}", stderr(output));
-    let line = stdout(output);
-    let id = line.strip_prefix("host_key_id = ").unwrap().trim_end();
-    assert_eq!(id.len(), 64, "{line}");
-    id.to_owned()
+    let section = format!("[x]\n{}", stdout(output));
+    assert_eq!(section.matches(" =").count(), 2, "{section}");
+    assert!(value(&section, "host_openpgp").len() > 300, "{section}");
+    let id = value(&section, "host_key_id");
+    assert_eq!(id.len(), 64, "{section}");
+    id
 }
 
 /// Enrols a disk with host keys; the section, and where they are.
