@@ -118,8 +118,8 @@ fn a_later_format_is_refused_and_left_alone() {
         matches!(
             refused,
             StoreError::Newer {
-                found: 5,
-                known: 4,
+                found: 6,
+                known: 5,
                 ..
             }
         ),

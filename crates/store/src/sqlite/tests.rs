@@ -7,6 +7,8 @@ use nightlatch_core::settings::client::{ClientSettings, Setting};
 use super::*;
 #[path = "../../tests/samples/mod.rs"]
 mod samples;
+#[path = "../../tests/samples/secrets.rs"]
+mod secret_samples;
 
 /// A client without the fields that the first format lacks.
 fn old_client() -> SavedClient {
@@ -88,7 +90,7 @@ fn a_database_without_named_secrets_is_taken_over() {
     drop(db);
     let mut store = SqliteStore::open(dir.path()).unwrap();
     assert_eq!(store.load().unwrap().secrets, []);
-    let secret = samples::secret(1, "a", 2);
+    let secret = secret_samples::secret(1, "a", 2);
     store.commit(&[put(&secret)]).unwrap();
     let saved = store.load().unwrap();
     assert_eq!((saved.secrets, saved.clients.len()), (vec![secret], 1));
@@ -105,7 +107,10 @@ fn a_named_secret_that_cannot_be_read_is_left_out() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(dir.path()).unwrap();
-        let (lost, kept) = (samples::secret(1, "a", 2), samples::secret(1, "b", 4));
+        let (lost, kept) = (
+            secret_samples::secret(1, "a", 2),
+            secret_samples::secret(1, "b", 4),
+        );
         let client = samples::client("client", 1);
         let changes = [put(&lost), put(&kept), Change::Put(client.clone().into())];
         store.commit(&changes).unwrap();

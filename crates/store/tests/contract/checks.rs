@@ -11,7 +11,8 @@ use nightlatch_core::record::{
 use nightlatch_core::time::Wall;
 use nightlatch_store::{Store, StoreError};
 
-use crate::samples::{client, secret, state};
+use crate::samples::{client, state};
+use crate::secrets::secret;
 
 /// Checks a store that is empty at first. `open` opens the same store each time, after the previous one was dropped.
 pub(crate) fn check<S: Store>(mut open: impl FnMut() -> S) -> Result<(), StoreError> {

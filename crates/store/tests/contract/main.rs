@@ -7,6 +7,8 @@
 mod checks;
 #[path = "../samples/mod.rs"]
 mod samples;
+#[path = "../samples/secrets.rs"]
+mod secrets;
 
 use std::collections::BTreeMap;
 

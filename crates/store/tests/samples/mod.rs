@@ -6,16 +6,14 @@ use std::time::Duration;
 use nightlatch_core::boot_nonce::BootNonce;
 use nightlatch_core::checker::{Checker, LastCheck};
 use nightlatch_core::client::saved::{
-    ClientPresence, PresentClient, SavedClient, SavedDeadline, SavedSecret, SavedState,
+    ClientPresence, PresentClient, SavedClient, SavedDeadline, SavedState,
 };
 use nightlatch_core::guard::saved::SavedGuard;
 use nightlatch_core::guard::{Guard, GuardSettings, Life, Unannounced};
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::openpgp_public_key::OpenPgpPublicKey;
-use nightlatch_core::sealed_secret::{SealedSecret, SecretHeader};
 use nightlatch_core::secret::Secret;
-use nightlatch_core::secret_name::SecretName;
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::{BootId, Monotonic, Now, Wall};
 
@@ -34,27 +32,6 @@ pub(crate) fn client(name: &str, seed: u8) -> SavedClient {
             secret: Some(Arc::new(secret)),
             state: state(seed),
         })),
-    }
-}
-
-/// A named secret of the host key `host`; of an odd `seed` one that was removed.
-#[allow(dead_code, reason = "each test crate uses some samples")]
-pub(crate) fn secret(host: u8, name: &str, seed: u8) -> SavedSecret {
-    let header = SecretHeader {
-        host: KeyId::from_bytes([host; 32]).unwrap(),
-        name: SecretName::new(name).unwrap(),
-        serial: u64::MAX - u64::from(seed),
-        created: Wall::from_unix_micros(0),
-        expires: None,
-    };
-    let sealed = SealedSecret::new(&header, &[seed; 300]).unwrap();
-    SavedSecret {
-        host: header.host,
-        name: header.name,
-        serial: header.serial,
-        sealed: seed.is_multiple_of(2).then(|| Arc::new(sealed)),
-        approval: seed.is_multiple_of(3),
-        put: Wall::from_unix_micros(seed.into()),
     }
 }
 

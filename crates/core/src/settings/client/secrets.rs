@@ -172,3 +172,114 @@ fn fits(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::key_id::KeyId;
+    use crate::sealed_secret::{SealedSecret, SecretHeader};
+    use crate::secret_name::SecretName;
+    use crate::settings::client::{ConfiguredSecrets, parse};
+    use crate::time::Wall;
+
+    fn host(number: u8) -> KeyId {
+        KeyId::from_bytes([number; 32]).unwrap()
+    }
+
+    fn sealed(number: u8, name: &str) -> SealedSecret {
+        let header = SecretHeader {
+            host: host(number),
+            name: SecretName::new(name).unwrap(),
+            serial: 7,
+            created: Wall::from_unix_micros(0),
+            expires: None,
+        };
+        SealedSecret::new(&header, b"message").unwrap()
+    }
+
+    /// The named secrets of a section with these lines, or its errors.
+    fn read(lines: &str) -> Result<ConfiguredSecrets, Vec<String>> {
+        let text = format!("[m]\nkey_id = {}\nsecret = YWJj\n{lines}\n", host(1));
+        let parsed = parse(&[("f".to_owned(), text)])
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        assert_eq!(parsed.warnings, []);
+        let client = parsed.value.into_iter().next();
+        Ok(client.unwrap().named)
+    }
+
+    #[test]
+    fn a_section_has_named_secrets_and_policies() {
+        let secret = sealed(2, "postgres.password");
+        let base64 = secret.to_base64();
+        let (start, end) = base64.split_at(60);
+        let named = read(&format!(
+            "host_key_id = {}\nsecret.postgres.password =\n  {start}\n\t{end}\n\
+             policy.postgres.password = approval\npolicy.pin = , approval approval\npolicy.free =",
+            host(2)
+        ))
+        .unwrap();
+        let name = |name| SecretName::new(name).unwrap();
+        let found = named.sealed.get(&name("postgres.password"));
+        assert_eq!(found.map(|it| &**it), Some(&secret));
+        assert_eq!(named.sealed.len(), 1);
+        for (of, approval) in [("postgres.password", true), ("pin", true), ("free", false)] {
+            assert_eq!(named.needs_approval(&name(of)), approval, "{of}");
+        }
+    }
+
+    #[test]
+    fn what_a_machine_would_refuse_is_an_error_in_its_place() {
+        let (of_2, of_3) = (sealed(2, "pin").to_base64(), sealed(3, "pin").to_base64());
+        let key = format!("host_key_id = {}\n", host(2));
+        for (lines, expected) in [
+            (
+                format!("{key}secret.pin = {of_3}"),
+                format!("f:5: [m] secret.pin: the secret is sealed for the host key {}", host(3)),
+            ),
+            (
+                format!("{key}secret.pni = {of_2}"),
+                "f:5: [m] secret.pni: the secret is sealed under the name pin;".to_owned(),
+            ),
+            (
+                format!("secret.pin = {of_2}"),
+                "f:4: [m] secret.pin: a named secret is for a host key, and this section has no".to_owned(),
+            ),
+            (
+                format!("{key}secret.pin = YWJj"),
+                "f:5: [m] secret.pin: no sealed secret: it does not begin with the header".to_owned(),
+            ),
+            (
+                format!("{key}secret.pin = YWJj\n  Y!"),
+                "f:6: [m] secret.pin: expected base64".to_owned(),
+            ),
+            (
+                format!("{key}secret.boot = {of_2}"),
+                "f:5: [m] secret.boot: boot is the password of the disk".to_owned(),
+            ),
+            (
+                "policy.-x = approval".to_owned(),
+                "f:4: [m] policy.-x: a secret's name begins with".to_owned(),
+            ),
+            (
+                "policy.pin = approval, Aproval".to_owned(),
+                "f:4: [m] policy.pin: expected \"approval\", found \"Aproval\"; did you mean approval?".to_owned(),
+            ),
+        ] {
+            let errors = read(&lines).unwrap_err();
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            assert!(errors[0].starts_with(&expected), "{}", errors[0]);
+        }
+    }
+
+    #[test]
+    fn a_public_key_is_base64() {
+        let errors = read("host_openpgp = mDM!").unwrap_err();
+        assert!(
+            errors[0].starts_with("f:4: [m] host_openpgp: expected the base64"),
+            "{errors:?}"
+        );
+        assert_eq!(
+            read("host_openpgp = mDM\n  E"),
+            Ok(ConfiguredSecrets::default())
+        );
+    }
+}
