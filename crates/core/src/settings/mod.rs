@@ -257,9 +257,9 @@ pub enum Problem {
     )]
     SecretOfOtherHost {
         /// The host key in the header.
-        found: KeyId,
+        found: Box<KeyId>,
         /// The host key of the section.
-        host: KeyId,
+        host: Box<KeyId>,
     },
     /// A named secret under another name.
     #[error(

@@ -164,8 +164,10 @@ fn fits(
     let header = sealed.header();
     let host = settings.host_key_id.ok_or(Problem::NoHostKeyId)?;
     if header.host != host {
-        let found = header.host;
-        return Err(Problem::SecretOfOtherHost { found, host });
+        return Err(Problem::SecretOfOtherHost {
+            found: Box::new(header.host),
+            host: Box::new(host),
+        });
     }
     if header.name != *name {
         return Err(Problem::SecretOfOtherName(header.name.clone()));
