@@ -6,7 +6,7 @@ mod list;
 mod remove;
 
 use nightlatch_bus::error::BusError;
-use nightlatch_console::failure::{EX_UNAVAILABLE, EX_USAGE, Failure};
+use nightlatch_console::failure::{EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure};
 use nightlatch_core::secret_name::SecretName;
 
 use crate::bus;
@@ -14,6 +14,9 @@ use crate::bus;
 pub use history::{HistoryOptions, run as history};
 pub use list::{ListSecretsOptions, run as list};
 pub use remove::{RemoveSecretOptions, run as remove};
+
+/// The start of the names of errors of the server's own interface.
+const ERRORS: &str = "org.nightlatch.Nightlatch1.Error.";
 
 /// Reads the name of a named secret.
 ///
@@ -44,6 +47,10 @@ pub fn failure(error: BusError) -> Failure {
             "this server keeps no named secrets: it is an earlier version",
         )
         .hint("install the current version on the server first"),
+        // What the server has against it, in a sentence for people.
+        BusError::Refused { name, text } if name.starts_with(ERRORS) => {
+            Failure::new(EX_DATAERR, text)
+        }
         error => bus::failure(error),
     }
 }

@@ -8,6 +8,8 @@ use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::ask;
 use nightlatch_console::failure::{EX_DATAERR, EX_NOUSER, Failure, note};
 use nightlatch_console::output::table::visible;
+use nightlatch_core::key_id::KeyId;
+use nightlatch_core::secret_name::SecretName;
 
 use crate::bus;
 use crate::select::{SelectOptions, Selection, names};
@@ -33,6 +35,11 @@ pub struct RemoveSecretOptions {
 /// When there is no server, it refuses, or none of the machines has the secret.
 pub async fn run(options: &RemoveSecretOptions, server: &MandosProxy) -> Result<u8, Failure> {
     let name = super::name(&options.secret)?;
+    if let [host] = options.which.names.as_slice()
+        && host.parse::<KeyId>().is_ok()
+    {
+        return remove_orphan(options, server, host, &name).await;
+    }
     let secrets = server.secrets(None).await.map_err(super::failure)?;
     let clients = server.clients().await.map_err(bus::failure)?;
     let mut selection = Selection::of(&clients, &options.which)?;
@@ -62,6 +69,27 @@ pub async fn run(options: &RemoveSecretOptions, server: &MandosProxy) -> Result<
     let answers = concurrent::for_each(&selection.clients, call).await;
     let done = format!("removed the secret {name} of");
     outcome::print(&done, &selection.clients, answers, &options.sure)
+}
+
+/// Removes the secret of a machine that is no client any more, by the id of its host key, as `secret list --json` has it.
+async fn remove_orphan(
+    options: &RemoveSecretOptions,
+    server: &MandosProxy,
+    host: &str,
+    name: &SecretName,
+) -> Result<u8, Failure> {
+    let what = format!("remove the secret {name} of the host key {host}");
+    if options.sure.dry_run {
+        note(format_args!("dry run: {what}"));
+        return Ok(0);
+    }
+    ask::confirm(&what, options.sure.yes)?;
+    let removed = server.remove_secret(host, name).await;
+    removed.map_err(super::failure)?;
+    note(format_args!(
+        "removed the secret {name} of the host key {host}"
+    ));
+    Ok(0)
 }
 
 /// Refuses secrets that the file has: the server would bring them back.
