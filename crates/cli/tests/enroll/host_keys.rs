@@ -138,7 +138,7 @@ fn a_machine_that_is_enrolled_gets_them_alone() {
     );
     let made = host(&name);
     let id = printed_id(&made);
-    let hint = "put this line into [web 1] of clients.conf on the server, then run there: nightlatch reload";
+    let hint = "put these lines into [web 1] of clients.conf on the server, then run there: nightlatch reload";
     assert!(stderr(&made).contains(hint), "{}", stderr(&made));
     // Once: the next time it says the same, and --force does not replace them.
     let secret = fs::read(place.join("tls-privkey.pem")).unwrap();
