@@ -8,6 +8,7 @@
 pub mod discovery;
 pub mod echo;
 pub mod greeting;
+pub mod local;
 pub mod priority;
 pub mod release;
 pub mod ssh;

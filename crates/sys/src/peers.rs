@@ -45,6 +45,72 @@ impl PeerProcess {
     }
 }
 
+/// The user and the groups of the process that connected, at that moment: what it has become since does not count.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerCredentials {
+    /// Its effective user.
+    pub user: u32,
+    /// Its effective group, and its supplementary ones.
+    pub groups: Vec<u32>,
+}
+
+/// The greatest number of supplementary groups of a process (setgroups(2)).
+const MAX_GROUPS: usize = 65_536;
+
+impl PeerCredentials {
+    /// Those of the peer of a connected stream socket of this machine.
+    pub fn of(socket: impl AsFd) -> io::Result<Self> {
+        let mut peer = libc::ucred {
+            pid: 0,
+            uid: u32::MAX,
+            gid: u32::MAX,
+        };
+        option(&socket, libc::SO_PEERCRED, &mut peer)?;
+        if peer.uid == u32::MAX || peer.gid == u32::MAX {
+            return Err(io::Error::other(
+                "the kernel cannot tell which user the peer is",
+            ));
+        }
+        let mut groups = supplementary_groups(&socket)?;
+        groups.insert(0, peer.gid);
+        Ok(Self {
+            user: peer.uid,
+            groups,
+        })
+    }
+}
+
+/// `SO_PEERGROUPS` (unix(7)), since Linux 4.13.
+fn supplementary_groups(socket: &impl AsFd) -> io::Result<Vec<u32>> {
+    let mut groups = vec![0u32; 64];
+    loop {
+        let size = size_of_val(&groups[..]);
+        let mut length = libc::socklen_t::try_from(size).map_err(io::Error::other)?;
+        // SAFETY: `groups` has `length` bytes, lives during the call, and every content of them is a number.
+        let done = unsafe {
+            libc::getsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let count = usize::try_from(length).unwrap_or(usize::MAX) / size_of::<u32>();
+        if done == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        // It says how much room it needs.
+        let grows = error.raw_os_error() == Some(libc::ERANGE) && count > groups.len();
+        if !grows || count > MAX_GROUPS {
+            return Err(error);
+        }
+        groups.resize(count, 0);
+    }
+}
+
 /// A descriptor of the peer's process (pidfd_open(2)). From the socket itself where the kernel can do that
 /// (Linux 6.5), so that no other process can have taken its number.
 pub fn process(socket: impl AsFd, peer: &PeerProcess) -> io::Result<OwnedFd> {
@@ -117,10 +183,37 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_names_the_groups_of_the_peer_however_many() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let peer = PeerCredentials::of(&ours).unwrap();
+        assert_eq!(peer.user, rustix::process::geteuid().as_raw());
+        let own = rustix::process::getgroups().unwrap();
+        let own: Vec<u32> = own.into_iter().map(|group| group.as_raw()).collect();
+        assert_eq!(peer.groups[0], rustix::process::getegid().as_raw());
+        assert_eq!(peer.groups[1..], own);
+        if !nightlatch_test_support::is_root() {
+            return;
+        }
+        let name = "peers::tests::the_kernel_names_the_groups_of_the_peer_however_many";
+        crate::in_child::in_child(name, || {
+            let many: Vec<libc::gid_t> = (1000..1500).collect();
+            // SAFETY: the pointer is to as many numbers as are said.
+            assert_eq!(unsafe { libc::setgroups(many.len(), many.as_ptr()) }, 0);
+            // As the peer was when it connected, not as it is now.
+            let (ours, _theirs) = UnixStream::pair().unwrap();
+            // SAFETY: no groups are read.
+            assert_eq!(unsafe { libc::setgroups(0, std::ptr::null()) }, 0);
+            let peer = PeerCredentials::of(&ours).unwrap();
+            assert_eq!(peer.groups[1..], many);
+        });
+    }
+
+    #[test]
     fn a_socket_without_a_peer_has_none() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert!(PeerProcess::of(&stream).is_err());
+        assert!(PeerCredentials::of(&stream).is_err());
     }
 
     #[test]

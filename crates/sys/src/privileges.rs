@@ -99,6 +99,39 @@ fn look_up(
     }))
 }
 
+/// The longest list of members that is read of a group, in bytes.
+const MAX_GROUP_SIZE: usize = 4 * 1024 * 1024;
+
+/// The id of the group called `name`, if the host has one.
+pub fn group_id(name: &str) -> io::Result<Option<u32>> {
+    let wanted = CString::new(name)?;
+    let mut buffer = vec![0u8; ENTRY_SIZE];
+    loop {
+        // SAFETY: `group` is plain data, for which all zeros is a value.
+        let mut entry: libc::group = unsafe { std::mem::zeroed() };
+        let mut found: *mut libc::group = ptr::null_mut();
+        // SAFETY: the pointers are to live memory of the size given, and `wanted` ends with a NUL.
+        let error = unsafe {
+            libc::getgrnam_r(
+                wanted.as_ptr(),
+                &raw mut entry,
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                &raw mut found,
+            )
+        };
+        match error {
+            // All members are read, though nobody wants them here.
+            libc::ERANGE if buffer.len() < MAX_GROUP_SIZE => buffer.resize(buffer.len() * 4, 0),
+            // An absent group may also be reported by these (getgrnam(3), ERRORS).
+            0 | libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM => {
+                return Ok((!found.is_null()).then_some(entry.gr_gid));
+            }
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
 /// The group that the process acts as.
 pub fn effective_group() -> u32 {
     rustix::process::getegid().as_raw()
@@ -186,6 +219,13 @@ mod tests {
         assert_eq!((root.uid, root.gid), (0, 0));
         assert_eq!(account("no-such-account-here").unwrap(), None);
         assert!(account("nul\0inside").is_err());
+    }
+
+    #[test]
+    fn groups_are_found_by_name() {
+        assert_eq!(group_id("root").unwrap(), Some(0));
+        assert_eq!(group_id("no-such-group-here").unwrap(), None);
+        assert!(group_id("nul\0inside").is_err());
     }
 
     fn nobody() -> Account {
