@@ -386,7 +386,7 @@ mod tests {
             "refused",
             "refused x",
             "rejected",
-            "rejected stolen",
+            "rejected Stolen",
             "failed busy",
             "value 0",
             "value",
