@@ -7,7 +7,7 @@ use std::time::Duration;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::release::{Accepted, Request};
-use nightlatch_proto::tls::{HostTls, ReportError};
+use nightlatch_proto::tls::{ConnectedHostServer, HostTls, ReportError};
 use nightlatch_sys::clock;
 use nightlatch_sys::deadline_stream::DeadlineStream;
 
@@ -44,6 +44,11 @@ impl Limits {
         }
     }
 
+    /// For the request and the first reply.
+    pub(crate) fn reply(&self) -> Duration {
+        self.cut(self.reply)
+    }
+
     /// `step`, but not beyond the end of all. Never zero, which means no limit to a socket.
     fn cut(&self, step: Duration) -> Duration {
         let left = self.until.since(clock::now().mono);
@@ -59,6 +64,21 @@ pub(crate) enum AttemptError {
     Report(#[from] ReportError),
 }
 
+/// Connects to `address`, up to the proof of a trusted key.
+pub(crate) fn connect(
+    tls: &HostTls,
+    address: SocketAddr,
+    limits: &Limits,
+) -> Result<(ConnectedHostServer, DeadlineStream), AttemptError> {
+    let socket = TcpStream::connect_timeout(&address, limits.cut(limits.connect))
+        .map_err(AttemptError::Connect)?;
+    // The flight of the handshake is written in parts; the later ones would wait for an acknowledgement (tcp(7)).
+    socket.set_nodelay(true).map_err(AttemptError::Connect)?;
+    let mut stream = DeadlineStream::new(socket, limits.cut(limits.handshake));
+    let server = tls.connect(&mut stream)?;
+    Ok((server, stream))
+}
+
 /// Connects to `address` and reports what `request` gives for the server that is found there; leaves where it gives
 /// nothing, with `None`. The reply has the key of the server with it.
 pub(crate) fn attempt(
@@ -67,19 +87,14 @@ pub(crate) fn attempt(
     limits: Limits,
     request: impl FnOnce(KeyId) -> Option<Request>,
 ) -> Result<Option<(KeyId, Accepted)>, AttemptError> {
-    let socket = TcpStream::connect_timeout(&address, limits.cut(limits.connect))
-        .map_err(AttemptError::Connect)?;
-    // The flight of the handshake is written in parts; the later ones would wait for an acknowledgement (tcp(7)).
-    socket.set_nodelay(true).map_err(AttemptError::Connect)?;
-    let mut stream = DeadlineStream::new(socket, limits.cut(limits.handshake));
-    let server = tls.connect(&mut stream)?;
+    let (server, mut stream) = connect(tls, address, &limits)?;
     let key = server.server_key();
     let Some(request) = request(key) else {
         server.leave(&mut stream);
         stream.shutdown();
         return Ok(None);
     };
-    stream.renew(limits.cut(limits.reply));
+    stream.renew(limits.reply());
     let accepted = server.report(&request, &mut stream)?;
     stream.shutdown();
     Ok(Some((key, accepted)))

@@ -3,16 +3,16 @@
 //! It lies in a folder that only root and the daemon's user can enter.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nightlatch_core::guard::GoodbyeKind;
-use nightlatch_sys::clock;
 
 use crate::goodbye::Told;
+use crate::local_stream::read_line;
 
 /// The longest line.
 const MAX_LINE: usize = 64;
@@ -60,7 +60,7 @@ impl ControlSocket {
         let (mut stream, _) = self.listener.accept().ok()?;
         let line = stream
             .set_nonblocking(false)
-            .and_then(|()| read_line(&mut stream, LINE))
+            .and_then(|()| read_line(&mut stream, MAX_LINE, LINE))
             .ok()?;
         let kind = line.strip_prefix("goodbye ")?;
         let kind = GoodbyeKind::ALL
@@ -100,7 +100,7 @@ pub(crate) fn order(folder: &Path, kind: GoodbyeKind) -> io::Result<Told> {
     let mut stream = UnixStream::connect(folder.join(NAME))?;
     stream.set_write_timeout(Some(LINE))?;
     stream.write_all(format!("goodbye {}\n", kind.as_str()).as_bytes())?;
-    let line = read_line(&mut stream, ANSWER)?;
+    let line = read_line(&mut stream, MAX_LINE, ANSWER)?;
     parse_answer(&line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no answer"))
 }
 
@@ -110,29 +110,6 @@ fn parse_answer(line: &str) -> Option<Told> {
         told: told.parse().ok()?,
         of: of.parse().ok()?,
     })
-}
-
-/// Reads one line within `limit`, however slowly it comes.
-fn read_line(stream: &mut UnixStream, limit: Duration) -> io::Result<String> {
-    let until = clock::now().mono.after(limit);
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while line.len() < MAX_LINE {
-        let left = until.since(clock::now().mono);
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut byte)? {
-            0 => break,
-            _ if byte == *b"\n" => {
-                return String::from_utf8(line)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
-            }
-            _ => line.extend(byte),
-        }
-    }
-    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 #[cfg(test)]

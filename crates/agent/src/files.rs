@@ -1,5 +1,6 @@
 //! Files: reading what only root may have written, and replacing what this program writes.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
@@ -80,7 +81,9 @@ pub(crate) fn read(path: &Path, max: usize, access: Access) -> io::Result<Zeroiz
 /// After a power failure there is the old content or the new.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
+    // No secret has a name that begins so.
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
     name.push(".new");
     let new = folder.join(name);
     // One that was left behind by a crash.
@@ -145,7 +148,7 @@ mod tests {
     fn a_file_is_replaced_as_a_whole_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        fs::write(folder.path().join("file.new"), "left behind").unwrap();
+        fs::write(folder.path().join(".file.new"), "left behind").unwrap();
         for content in ["one", "two"] {
             replace(&path, content.as_bytes()).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), content);

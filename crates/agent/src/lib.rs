@@ -1,4 +1,5 @@
-//! nightlatch-agent: tells the servers of a booted machine that it is up, and that it goes down.
+//! nightlatch-agent: tells the servers of a booted machine that it is up, and that it goes down; gets named secrets for
+//! its programs.
 //!
 //! The daemon holds the host key, which lies on the encrypted root only: whoever proves it has a machine that is
 //! booted. It runs as a user of its own, and has no privilege after its start.
@@ -9,12 +10,15 @@ mod boots;
 mod control;
 mod daemon;
 mod files;
+mod get;
 mod goodbye;
 mod jitter;
+mod local_stream;
 mod log;
 mod options;
 mod place;
 mod pokes;
+mod rejections;
 mod reporter;
 mod schedule;
 mod search;

@@ -5,6 +5,9 @@ use std::io::Write as _;
 /// The name of the program.
 pub(crate) const PROGRAM: &str = "nightlatch-agent";
 
+/// Set where standard error leads to the journal (systemd.exec(5)).
+const JOURNAL: &str = "JOURNAL_STREAM";
+
 /// Writes messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Log {
@@ -20,6 +23,15 @@ impl Log {
     /// A message that the administrator should read.
     pub(crate) fn info(self, what: &str) {
         line(&format!("{PROGRAM}: {what}"));
+    }
+
+    /// A message about somebody who attacks this machine. The journal shows it as an alert (sd-daemon(3)).
+    pub(crate) fn alarm(self, what: &str) {
+        let level = match std::env::var_os(JOURNAL) {
+            Some(_) => "<1>",
+            None => "",
+        };
+        line(&format!("{level}{PROGRAM}: ALARM: {what}"));
     }
 
     /// Advice on how to mend what the last message says.

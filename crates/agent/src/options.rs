@@ -16,7 +16,8 @@ Usage: nightlatch-agent [OPTIONS]
        nightlatch-agent [OPTIONS] stopping
 
 Tells the Nightlatch servers of this machine that it is up. A server that knows this refuses the disk
-password to whoever copied the key of the initramfs and asks for it meanwhile.
+password to whoever copied the key of the initramfs and asks for it meanwhile. Gets named secrets for
+programs of this machine: nightlatch get NAME.
 
 Without a command it is the daemon. It needs a host key and at least one trusted server:
 
@@ -32,11 +33,14 @@ Options:
       --trusted-servers FILE
                            the key ids of the servers to report to, one a line
                            [/etc/nightlatch/agent-trusted-servers]
-      --keys DIR           the host key: tls-privkey.pem, readable by root only
+      --admin-keys FILE    the administrators whose named secrets are believed
+                           [/etc/nightlatch/admin-keys]
+      --keys DIR           the host keys: tls-privkey.pem and seckey.txt, readable by root only
                            [/var/lib/nightlatch-agent/keys, or $CREDENTIALS_DIRECTORY]
       --boot-seed FILE     the seed of this boot [/run/nightlatch/boot-seed]
       --state DIR          the boots of this machine [/var/lib/nightlatch-agent/state]
       --runtime DIR        what belongs to this boot [/run/nightlatch-agent]
+      --get-folder DIR     the socket for named secrets [/run/nightlatch-agent-get]
       --user NAME          become this user, if started as root [_nightlatch-agent]
       --check              read everything, say what would be done, and end
       --debug              tell each step
@@ -53,11 +57,14 @@ pub(crate) struct Options {
     /// True when the command line names it: then it must exist.
     pub(crate) config_named: bool,
     pub(crate) trusted_servers: PathBuf,
+    pub(crate) admin_keys: PathBuf,
     /// `None`: the credentials of the service manager, else the default.
     pub(crate) keys: Option<PathBuf>,
     pub(crate) boot_seed: PathBuf,
     pub(crate) state: PathBuf,
     pub(crate) runtime: PathBuf,
+    /// Folder of the socket for named secrets.
+    pub(crate) get_folder: PathBuf,
     pub(crate) user: String,
     pub(crate) debug: bool,
 }
@@ -68,10 +75,12 @@ impl Default for Options {
             config: "/etc/nightlatch/agent.conf".into(),
             config_named: false,
             trusted_servers: agent_files::TRUSTED_SERVERS.into(),
+            admin_keys: agent_files::ADMIN_KEYS.into(),
             keys: None,
             boot_seed: nightlatch_sys::boot_seed::PATH.into(),
             state: "/var/lib/nightlatch-agent/state".into(),
             runtime: "/run/nightlatch-agent".into(),
+            get_folder: agent_files::GET_FOLDER.into(),
             user: "_nightlatch-agent".to_owned(),
             debug: false,
         }
@@ -132,10 +141,12 @@ pub(crate) fn parse(
                 options.config_named = true;
             }
             Arg::Long("trusted-servers") => options.trusted_servers = parser.value()?.into(),
+            Arg::Long("admin-keys") => options.admin_keys = parser.value()?.into(),
             Arg::Long("keys") => options.keys = Some(parser.value()?.into()),
             Arg::Long("boot-seed") => options.boot_seed = parser.value()?.into(),
             Arg::Long("state") => options.state = parser.value()?.into(),
             Arg::Long("runtime") => options.runtime = parser.value()?.into(),
+            Arg::Long("get-folder") => options.get_folder = parser.value()?.into(),
             Arg::Long("user") => options.user = parser.value()?.string()?,
             Arg::Long("check") => check = true,
             Arg::Long("debug") => options.debug = true,

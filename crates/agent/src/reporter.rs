@@ -11,6 +11,7 @@ use std::{io, thread};
 use nightlatch_core::boot_nonce::{BootMark, BootNonce, BootSeed};
 use nightlatch_core::error_chain::format_error;
 use nightlatch_core::key_id::KeyId;
+use nightlatch_core::secret_rejection::Rejection;
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::release::{Accepted, Heartbeat, Request};
 use nightlatch_proto::tls::{HostTls, ReportError};
@@ -21,6 +22,7 @@ use crate::attempt::{AttemptError, Limits, attempt};
 use crate::boots::Boots;
 use crate::files;
 use crate::log::Log;
+use crate::rejections::Rejections;
 use crate::schedule::{LONGEST_TRY, Schedule, Try, TryId};
 use crate::sleeps::{SleepCounter, SleepReading, SleepState};
 
@@ -46,6 +48,7 @@ pub(crate) struct ReporterState {
     pub(crate) schedule: Schedule,
     pub(crate) boots: Boots,
     pub(crate) sleeps: SleepCounter,
+    pub(crate) rejections: Rejections,
     /// The address at which each server was last told.
     pub(crate) addresses: BTreeMap<KeyId, SocketAddr>,
     /// The last fault at each place, so that it is logged once and not at each retry.
@@ -63,6 +66,7 @@ pub(crate) struct ReporterParts {
     pub(crate) schedule: Schedule,
     pub(crate) boots: Boots,
     pub(crate) sleeps: SleepCounter,
+    pub(crate) rejections: Rejections,
 }
 
 impl Reporter {
@@ -78,6 +82,7 @@ impl Reporter {
                 schedule: parts.schedule,
                 boots: parts.boots,
                 sleeps: parts.sleeps,
+                rejections: parts.rejections,
                 addresses: BTreeMap::new(),
                 faults: BTreeMap::new(),
             }),
@@ -106,6 +111,19 @@ impl Reporter {
 
     pub(crate) fn nonce(&self, server: &KeyId) -> BootNonce {
         BootNonce::new(&self.seed, Some(server))
+    }
+
+    /// Has every server told of a rejection, in a heartbeat that is due at once. False when that was done a short time ago.
+    pub(crate) fn reject(&self, rejection: &Rejection) -> bool {
+        let now = clock::now().mono;
+        let mut state = self.state();
+        let is_new = state.rejections.add(rejection, now);
+        if is_new {
+            state.schedule.tell_soon(now);
+            drop(state);
+            self.wake();
+        }
+        is_new
     }
 
     /// Takes note of sleeps. `Some` is the time at which reports may go on.
@@ -184,17 +202,18 @@ impl Reporter {
         shown: &str,
         until: Monotonic,
     ) -> Result<(), AttemptError> {
-        let mut listed = Vec::new();
+        let (mut listed, mut rejected) = (Vec::new(), Vec::new());
         let mut server = None;
         let result = attempt(&self.tls, address, Limits::heartbeat(until), |key| {
             let heartbeat = self.heartbeat_for(id, key)?;
             server = Some(key);
             listed.clone_from(&heartbeat.earlier_boots);
+            rejected.clone_from(&heartbeat.rejected);
             Some(Request::Heartbeat(heartbeat))
         });
         match result {
             Ok(Some((key, accepted))) => {
-                self.accepted(id, key, &accepted, &listed);
+                self.accepted(id, key, &accepted, &listed, &rejected);
                 self.log_accepted(key, address, shown, &accepted);
                 Ok(())
             }
@@ -226,16 +245,24 @@ impl Reporter {
             earlier_boots: state.boots.unheard(&self.seed, &key),
             poked: state.schedule.answers(&key),
             program: concat!("nightlatch-agent ", env!("CARGO_PKG_VERSION")).to_owned(),
-            rejected: Vec::new(),
+            rejected: state.rejections.unheard(&key),
         })
     }
 
-    fn accepted(&self, id: TryId, key: KeyId, accepted: &Accepted, listed: &[BootMark]) {
+    fn accepted(
+        &self,
+        id: TryId,
+        key: KeyId,
+        accepted: &Accepted,
+        listed: &[BootMark],
+        rejected: &[Rejection],
+    ) {
         let now = clock::now().mono;
         let mut state = self.state();
         state
             .schedule
             .accepted(id, key, accepted.next, accepted.token, now);
+        state.rejections.heard(&key, rejected);
         if state.boots.heard(&self.seed, listed, &key) {
             self.write_boots(&state.boots);
         }

@@ -3,7 +3,8 @@
 //!
 //! A server is known by its key, which only a handshake shows. So a place (an address or a name) is tried for a server
 //! that is due: first the places where this server was before, then those where none was, then all others. Each place is
-//! tried once in a round; a round ends when the server has accepted a heartbeat, or when no place is left.
+//! tried once in a round at most; a round ends when the server has accepted a heartbeat, when no place is left, or after
+//! [`LONGEST_TRY`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,7 +42,7 @@ const LONGEST_REFUSAL: Duration = Duration::from_secs(60 * 60);
 /// A further place is tried beside one that has not answered for so long: a dead address must not delay a living one.
 const STAGGER: Duration = Duration::from_millis(500);
 
-/// A round waits for a try for so long. Each try has limits of its own; only the resolver of names is out of reach.
+/// A round waits for a try for so long, and lasts no longer itself. Each try has limits of its own; only the resolver of names is out of reach.
 pub(crate) const LONGEST_TRY: Duration = Duration::from_secs(60);
 
 /// The greatest number of tries at the same time.
@@ -335,6 +336,18 @@ impl Schedule {
     pub(crate) fn all_due(&mut self, now: Monotonic) {
         for server in self.servers.values_mut() {
             server.due = server.due.min(now);
+        }
+    }
+
+    /// There is something to tell to all servers: each is due, but for the pause after a failure. A heartbeat that is under
+    /// way does not say it, and another one follows.
+    pub(crate) fn tell_soon(&mut self, now: Monotonic) {
+        for server in self.servers.values_mut() {
+            let pause = server.last_failure.map(|failed| failed.after(FIRST_RETRY));
+            match server.reporter {
+                Some(_) => server.poked = true,
+                None => server.due = server.due.min(now.max(pause.unwrap_or(now))),
+            }
         }
     }
 

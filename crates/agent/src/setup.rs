@@ -1,13 +1,15 @@
-//! All that the daemon reads before it starts: settings, trusted servers, the host key, the seed of this boot.
+//! All that the daemon reads before it starts: settings, trusted servers, the host keys, the seed of this boot.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use nightlatch_core::boot_nonce::{BootSeed, SEED_LEN};
+use nightlatch_core::error_chain::format_error;
 use nightlatch_core::key_id::{KeyId, KeyIdError};
 use nightlatch_core::settings::agent::{self, AgentSettings};
 use nightlatch_core::settings::{SettingsError, text};
 use nightlatch_core::{agent_files, trusted_servers};
+use nightlatch_openpgp::{MAX_KEY_FILE, SecretKey};
 use nightlatch_proto::tls::{RawKey, RawKeyError};
 use nightlatch_sys::boot_seed;
 
@@ -25,6 +27,7 @@ const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 const PRIVATE_KEY: &str = "tls-privkey.pem";
 const PUBLIC_KEY: &str = "tls-pubkey.pem";
+const OPENPGP_KEY: &str = "seckey.txt";
 const BOOT_SEED: &str = "boot-seed";
 
 /// Settings, servers and key, as they are at the start.
@@ -33,6 +36,8 @@ pub(crate) struct Setup {
     /// At least one.
     pub(crate) trusted: Vec<KeyId>,
     pub(crate) key: RawKey,
+    /// The host's OpenPGP key, which opens named secrets; or the reason why there is none. Heartbeats need none.
+    pub(crate) secret_key: Result<SecretKey, String>,
 }
 
 /// Something that a person has to mend.
@@ -119,6 +124,7 @@ impl Setup {
             settings,
             trusted: read_trusted(&options.trusted_servers)?,
             key: read_key(options)?,
+            secret_key: read_secret_key(options),
         })
     }
 }
@@ -186,12 +192,49 @@ pub(crate) fn read_trusted(path: &Path) -> Result<Vec<KeyId>, SetupFault> {
     }
 }
 
-fn read_key(options: &Options) -> Result<RawKey, SetupFault> {
-    let (folder, access) = match (&options.keys, credentials()) {
+/// The folder of the host keys, and the access to its files that others may have.
+fn keys_folder(options: &Options) -> (PathBuf, Access) {
+    match (&options.keys, credentials()) {
         (Some(folder), _) => (folder.clone(), Access::Private),
         (None, Some(folder)) => (folder, Access::Credential),
         (None, None) => (agent_files::HOST_KEYS.into(), Access::Private),
+    }
+}
+
+fn read_secret_key(options: &Options) -> Result<SecretKey, String> {
+    let (folder, access) = keys_folder(options);
+    let path = folder.join(OPENPGP_KEY);
+    let place = match access {
+        // What the service manager was given lies elsewhere.
+        Access::Credential => Path::new(agent_files::HOST_KEYS).join(OPENPGP_KEY),
+        _ => path.clone(),
     };
+    let shown = place.display();
+    let missing = || {
+        format!(
+            "there is no OpenPGP host key {shown}, so this machine gets no named secret: make one with `nightlatch rotate \
+             --host-key`, and tell the server"
+        )
+    };
+    let bytes = files::read(&path, MAX_KEY_FILE, access).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => missing(),
+        _ => format!("cannot use the OpenPGP host key {shown}: {error}; chown root: {shown} && chmod 0600 {shown}"),
+    })?;
+    // What the unit gives in the place of a key that is missing.
+    if bytes.is_empty() {
+        return Err(missing());
+    }
+    SecretKey::from_armored(&bytes).map_err(|error| {
+        format!(
+            "cannot use the OpenPGP host key {shown}: {}; make a new one with `nightlatch rotate --host-key`, and tell the \
+             server",
+            format_error(&error)
+        )
+    })
+}
+
+fn read_key(options: &Options) -> Result<RawKey, SetupFault> {
+    let (folder, access) = keys_folder(options);
     let path = folder.join(PRIVATE_KEY);
     let fault = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => SetupFault::NoKey(path.clone()),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nightlatch_core::boot_nonce::BootSeed;
+use nightlatch_core::error_chain::format_error;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{HostTls, SetupError};
 use nightlatch_sys::privileges::{self, Account, DropError, account, become_account};
@@ -17,11 +18,13 @@ use crate::boots::Boots;
 use crate::control::ControlSocket;
 use crate::daemon::{Daemon, DaemonParts};
 use crate::files::{self, Access};
+use crate::get::{GetSocket, NamedSecrets, NamedSecretsParts, warn_of_unknown_callers};
 use crate::jitter::Jitter;
 use crate::log::Log;
 use crate::options::Options;
 use crate::place::Place;
 use crate::pokes::PokeSocket;
+use crate::rejections::Rejections;
 use crate::reporter::{Reporter, ReporterParts, read_sleeps};
 use crate::schedule::Schedule;
 use crate::service_manager::ServiceManager;
@@ -68,6 +71,19 @@ pub(crate) fn check(options: &Options, log: Log) -> Result<String, StartError> {
     for target in &setup.settings.connect {
         text.push_str(&format!("connects to {target}\n"));
     }
+    if let Err(why) = &setup.secret_key {
+        text.push_str(&format!("no named secrets: {why}\n"));
+    }
+    for (name, callers) in &setup.settings.allow {
+        let callers: Vec<String> = callers.iter().map(ToString::to_string).collect();
+        let callers = if callers.is_empty() {
+            "root".to_owned()
+        } else {
+            callers.join(", ")
+        };
+        text.push_str(&format!("gives {name} to {callers}\n"));
+    }
+    warn_of_unknown_callers(&setup.settings, log);
     if setup.settings.searches() {
         text.push_str("searches for servers on the local networks\n");
     }
@@ -99,6 +115,9 @@ pub(crate) fn run(options: &Options, log: Log) -> Result<Signal, StartError> {
     let boots = noted_boots(options, &seed, log);
     let setup = Setup::read(options, log)?;
     make_folder(&options.runtime, account.as_ref())?;
+    if let Err(error) = make_folder(&options.get_folder, account.as_ref()) {
+        log.info(&format!("no named secrets: {}", format_error(&error)));
+    }
     if let Some(account) = account {
         become_account(&account)?;
     }
@@ -118,6 +137,7 @@ fn open(
     log: Log,
 ) -> Result<Daemon, StartError> {
     let settings = setup.settings;
+    warn_of_unknown_callers(&settings, log);
     let pokes = PokeSocket::open(settings.poke_port).map_err(system(
         "open the UDP port that poke_port in agent.conf names",
     ))?;
@@ -141,14 +161,27 @@ fn open(
         boots_file: boots_file(options),
         sleeps: SleepCounter::new(known_sleeps(&sleeps_file, log)),
         sleeps_file,
+        rejections: Rejections::new(setup.trusted.iter().copied()),
         log,
         schedule,
         boots,
     })
     .map_err(system("make an event"))?;
     let searches = settings.searches();
+    let reporter = Arc::new(reporter);
+    serve_callers(
+        options,
+        NamedSecretsParts {
+            reporter: Arc::clone(&reporter),
+            host: setup.key.key_id(),
+            secret_key: setup.secret_key,
+            admin_keys: options.admin_keys.clone(),
+            allow: settings.allow.clone(),
+            serials: options.state.join("secrets"),
+        },
+    );
     Daemon::new(DaemonParts {
-        reporter: Arc::new(reporter),
+        reporter,
         named: settings.connect.into_iter().map(Place::Named).collect(),
         searches,
         pokes,
@@ -156,6 +189,22 @@ fn open(
         signals,
     })
     .map_err(system("watch the network and the clocks"))
+}
+
+/// Serves those who ask for named secrets. A fault of this is no reason to let servers believe that this machine is down.
+fn serve_callers(options: &Options, parts: NamedSecretsParts) {
+    let log = parts.reporter.log;
+    if let Err(why) = &parts.secret_key {
+        log.info(&format!("no named secrets: {why}"));
+    }
+    let folder = options.get_folder.display();
+    let started = GetSocket::open(&options.get_folder)
+        .and_then(|socket| NamedSecrets::new(parts).start(socket));
+    if let Err(error) = started {
+        log.info(&format!(
+            "no named secrets: cannot open a socket in {folder}: {error}"
+        ));
+    }
 }
 
 /// The user to become: when the service manager has not chosen one.

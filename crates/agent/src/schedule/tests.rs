@@ -112,6 +112,28 @@ fn a_poke_during_a_heartbeat_makes_another_one_due() {
 }
 
 #[test]
+fn what_is_to_be_told_makes_a_heartbeat_due_and_does_not_hurry_retries() {
+    let mut schedule = schedule([1], &[1]);
+    heartbeat(&mut schedule, 1, 1, at(0));
+    schedule.tell_soon(at(10));
+    // While it is under way there is something new again.
+    let one = start(&mut schedule, at(10));
+    assert!(schedule.connected(one.id, server(1), at(10)));
+    schedule.tell_soon(at(11));
+    schedule.accepted(one.id, server(1), secs(60), token(2), at(12));
+    schedule.finished(one.id);
+    let one = start(&mut schedule, at(12));
+    schedule.finished(one.id);
+    assert_eq!(schedule.poll(at(12)), None, "the round has failed");
+    schedule.tell_soon(at(13));
+    let due = schedule.poll_timeout(at(13)).unwrap();
+    assert!(
+        (at(1_012)..=at(12).after(FIRST_RETRY)).contains(&due),
+        "{due:?}"
+    );
+}
+
+#[test]
 fn a_place_that_hangs_does_not_delay_the_next_one_for_long() {
     let mut schedule = schedule([1], &[1, 2]);
     let first = start(&mut schedule, at(0));

@@ -7,12 +7,15 @@
     reason = "this is test code, though outside a test function"
 )]
 
+pub(crate) mod site;
+
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -20,7 +23,7 @@ use std::time::Duration;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::release::{
-    Accepted, HEADER_LEN, Header, Heartbeat, Poke, Reply, Request, Token,
+    Accepted, HEADER_LEN, Header, Heartbeat, Poke, Reply, Request, SecretQuery, Token,
 };
 use nightlatch_proto::tls::{RawKey, RawKeyKind, ServerTls, authenticated};
 use rustls::StreamOwned;
@@ -93,6 +96,8 @@ impl Machine {
             ("--boot-seed", "run/boot-seed"),
             ("--state", "state"),
             ("--runtime", "runtime"),
+            ("--get-folder", "get"),
+            ("--admin-keys", "admin-keys"),
         ] {
             command.arg(option).arg(self.path(name));
         }
@@ -218,8 +223,20 @@ pub(crate) struct Server {
     seen: Receiver<Seen>,
 }
 
+/// What a server sends to a machine that asks for a named secret. Then it closes the connection.
+pub(crate) type Answer = Arc<dyn Fn(&SecretQuery) -> Vec<u8> + Send + Sync>;
+
 impl Server {
     pub(crate) fn new(behaviour: Behaviour) -> Self {
+        Self::with(behaviour, Arc::new(|_| Vec::new()))
+    }
+
+    /// Accepts each heartbeat, and answers each request for a named secret so.
+    pub(crate) fn giving(answer: impl Fn(&SecretQuery) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::with(Behaviour::Accepts(3600), Arc::new(answer))
+    }
+
+    fn with(behaviour: Behaviour, answer: Answer) -> Self {
         let key = key();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -233,10 +250,12 @@ impl Server {
         thread::spawn(move || {
             for (number, socket) in (1..).zip(listener.incoming().map_while(Result::ok)) {
                 let (sender, connection) = (sender.clone(), tls.connection().unwrap());
+                let answer = Arc::clone(&answer);
                 thread::spawn(move || {
-                    serve(socket, connection, behaviour, number, &|seen| {
+                    let tell = |seen| {
                         let _ = sender.send(seen);
-                    });
+                    };
+                    serve(socket, connection, (behaviour, &answer), number, &tell);
                 });
             }
         });
@@ -294,7 +313,7 @@ pub(crate) fn poke(port: u16, token: Token) {
 fn serve(
     mut socket: TcpStream,
     mut connection: ClientConnection,
-    behaviour: Behaviour,
+    (behaviour, answer): (Behaviour, &Answer),
     number: u8,
     tell: &dyn Fn(Seen),
 ) {
@@ -335,16 +354,18 @@ fn serve(
     let header = Header::of_request(header).unwrap();
     let mut body = vec![0; header.body_len()];
     stream.read_exact(&mut body).unwrap();
-    tell(Seen::Request(Request::parse(header, &body).unwrap()));
-    let answer = match behaviour {
-        Behaviour::Accepts(seconds) => Reply::Accepted(Accepted {
+    let request = Request::parse(header, &body).unwrap();
+    tell(Seen::Request(request.clone()));
+    let answer = match (behaviour, &request) {
+        (Behaviour::Accepts(_), Request::Get(query)) => answer(query),
+        (Behaviour::Accepts(seconds), _) => Reply::Accepted(Accepted {
             next: Duration::from_secs(seconds),
             token: token(number),
             window: None,
         })
         .to_bytes(),
-        Behaviour::GarbageInside => b"\xff\xff\xff\xff\xff\xff".to_vec(),
-        Behaviour::Hangs => return drain(&mut stream.sock),
+        (Behaviour::GarbageInside, _) => b"\xff\xff\xff\xff\xff\xff".to_vec(),
+        (Behaviour::Hangs, _) => return drain(&mut stream.sock),
         _ => Vec::new(),
     };
     let _ = stream.write_all(&answer);

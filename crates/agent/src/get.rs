@@ -1,0 +1,387 @@
+//! Named secrets for programs of this machine (docs/decisions/0173).
+//!
+//! A thread of its own accepts callers, and each of them has a thread: no caller delays a heartbeat or another caller. A
+//! value is handed out only after it was believed and its serial is on the disk.
+
+mod access;
+mod caller;
+mod judge;
+mod serials;
+mod servers;
+mod slots;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use nightlatch_core::error_chain::format_error;
+use nightlatch_core::key_id::KeyId;
+use nightlatch_core::secret_name::SecretName;
+use nightlatch_core::secret_rejection::{Rejection, RejectionReason};
+use nightlatch_core::settings::agent::{AgentSettings, AllowedCaller};
+use nightlatch_openpgp::{AdminKeys, MAX_KEY_FILE, SecretKey};
+use nightlatch_proto::local::{LocalAnswer, LocalFailure, LocalFailureKind, LocalRequest};
+use nightlatch_sys::clock;
+use nightlatch_sys::peers::PeerCredentials;
+
+use crate::files::{self, Access};
+use crate::log::Log;
+use crate::reporter::Reporter;
+
+use access::{AccessRules, SystemUsers};
+use caller::Caller;
+pub(crate) use caller::GetSocket;
+use judge::{Expected, JudgeFault, JudgedSecret, Opener, judge};
+use serials::Serials;
+use servers::{CallerGone, Pass, ServerAnswer};
+use slots::{Slot, Slots};
+
+/// Pause after a caller that could not be accepted, as when the process has too many files open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// All that the named secrets of this machine need.
+pub(crate) struct NamedSecrets {
+    reporter: Arc<Reporter>,
+    /// The id of the host key.
+    host: KeyId,
+    /// The host's OpenPGP key, or the reason why there is none.
+    secret_key: Result<SecretKey, String>,
+    admin_keys: PathBuf,
+    access: AccessRules,
+    serials: Serials,
+    slots: Slots,
+}
+
+/// Everything that [`NamedSecrets::new`] takes.
+pub(crate) struct NamedSecretsParts {
+    pub(crate) reporter: Arc<Reporter>,
+    pub(crate) host: KeyId,
+    pub(crate) secret_key: Result<SecretKey, String>,
+    pub(crate) admin_keys: PathBuf,
+    /// Who may ask for which secret, beside root.
+    pub(crate) allow: BTreeMap<SecretName, Vec<AllowedCaller>>,
+    /// The folder with the memory of serials.
+    pub(crate) serials: PathBuf,
+}
+
+/// Says which users and groups of `allow.NAME` this machine does not have. They may come later.
+pub(crate) fn warn_of_unknown_callers(settings: &AgentSettings, log: Log) {
+    let rules = AccessRules::new(settings.allow.clone());
+    for (name, caller) in rules.unknown(&SystemUsers) {
+        log.info(&format!(
+            "agent.conf: allow.{name}: this machine has no {caller} now, and nobody is allowed by that word"
+        ));
+    }
+}
+
+impl NamedSecrets {
+    pub(crate) fn new(parts: NamedSecretsParts) -> Self {
+        Self {
+            reporter: parts.reporter,
+            host: parts.host,
+            secret_key: parts.secret_key,
+            admin_keys: parts.admin_keys,
+            access: AccessRules::new(parts.allow),
+            serials: Serials::new(parts.serials),
+            slots: Slots::default(),
+        }
+    }
+
+    /// Serves callers from now on, in threads of their own.
+    pub(crate) fn start(self, socket: GetSocket) -> io::Result<()> {
+        let service = Arc::new(self);
+        thread::Builder::new()
+            .name("get".to_owned())
+            .spawn(move || service.accept_all(&socket))?;
+        Ok(())
+    }
+
+    fn accept_all(self: &Arc<Self>, socket: &GetSocket) {
+        loop {
+            match socket.accept() {
+                Ok((caller, peer)) => self.accept(caller, peer),
+                Err(error) => {
+                    self.log()
+                        .debug(|| format!("cannot accept a caller: {error}"));
+                    thread::sleep(ACCEPT_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn accept(self: &Arc<Self>, caller: Caller, peer: PeerCredentials) {
+        let slot = match self.slots.take(peer.user) {
+            Ok(slot) => slot,
+            Err(full) => {
+                return caller.turn_away(&failed(LocalFailureKind::Busy, &full.to_string()));
+            }
+        };
+        let service = Arc::clone(self);
+        let started = thread::Builder::new()
+            .name("caller".to_owned())
+            .spawn(move || service.serve(caller, &peer, slot));
+        if let Err(error) = started {
+            self.log().info(&format!("cannot start a thread: {error}"));
+        }
+    }
+
+    fn serve(&self, mut caller: Caller, peer: &PeerCredentials, _slot: Slot) {
+        match self.answer(&mut caller, peer) {
+            Ok((name, secret)) => {
+                if let Err(error) = caller.give(&secret.value) {
+                    self.log()
+                        .info(&format!("user {} did not take {name}: {error}", peer.user));
+                }
+            }
+            Err(End::Answer(answer)) => {
+                self.log()
+                    .debug(|| format!("told user {}: {answer}", peer.user));
+                // One that is gone misses it.
+                let _ = caller.tell(&answer);
+            }
+            Err(End::Gone) => self
+                .log()
+                .debug(|| format!("a caller of user {} is gone", peer.user)),
+        }
+    }
+
+    fn answer(
+        &self,
+        caller: &mut Caller,
+        peer: &PeerCredentials,
+    ) -> Result<(SecretName, JudgedSecret), End> {
+        // Who may ask for nothing need not be listened to.
+        allowed(self.access.allow_any(peer, &SystemUsers), peer, None)?;
+        let line = caller.line().map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => End::failed(LocalFailureKind::Request, &error),
+            _ => End::Gone,
+        })?;
+        let LocalRequest { name } = LocalRequest::parse(&line)
+            .map_err(|error| End::failed(LocalFailureKind::Request, &error))?;
+        let may = self.access.allow(&name, peer, &SystemUsers);
+        allowed(may, peer, Some(&name))?;
+        let host = self
+            .secret_key
+            .as_ref()
+            .map_err(|why| End::failed(LocalFailureKind::Setup, why))?;
+        let admins = self
+            .admin_keys()
+            .map_err(|why| End::failed(LocalFailureKind::Setup, &why))?;
+        let opener = Opener {
+            host,
+            admins: &admins,
+        };
+        let (secret, server, address) = self.fetch(&name, &opener, caller)?;
+        self.log().info(&format!(
+            "user {} gets {name}, serial {}, signed by {}, from the server {server} at {address}",
+            peer.user, secret.serial, secret.signer
+        ));
+        Ok((name, secret))
+    }
+
+    /// The pinned keys, read anew: an administrator who pins one need not restart the agent.
+    fn admin_keys(&self) -> Result<AdminKeys, String> {
+        let shown = self.admin_keys.display();
+        let read = files::read(&self.admin_keys, MAX_KEY_FILE, Access::ReadByAll);
+        let bytes = read.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!(
+                "there is no {shown}, so no secret is believed: pin the key of an administrator with `nightlatch enroll \
+                 --admin-key FILE`"
+            ),
+            _ => format!("cannot use {shown}: {error}; chown root: {shown} && chmod 0644 {shown}"),
+        })?;
+        AdminKeys::from_armored(&bytes).map_err(|error| {
+            format!(
+                "cannot use {shown}: {}; expected armoured public keys, as `nightlatch admin-key show` prints them",
+                format_error(&error)
+            )
+        })
+    }
+
+    /// Asks one server after the other until one has given a secret that is believed.
+    fn fetch(
+        &self,
+        name: &SecretName,
+        opener: &Opener<'_>,
+        caller: &mut Caller,
+    ) -> Result<(JudgedSecret, KeyId, SocketAddr), End> {
+        let mut best = None;
+        let expected = Expected {
+            host: self.host,
+            name,
+        };
+        let mut tell = |answer: &LocalAnswer| caller.tell(answer);
+        let mut pass = Pass::new(&self.reporter, name, &mut tell);
+        while let Some((server, address, answer)) = pass.next()? {
+            let given = match answer {
+                ServerAnswer::Given(given) => given,
+                ServerAnswer::Refused { reason, retry } => {
+                    better(&mut best, LocalAnswer::Refused { reason, retry });
+                    continue;
+                }
+            };
+            let now = clock::now().wall;
+            match judge(given, expected, opener, &self.serials, now) {
+                Ok(secret) => return Ok((secret, server, address)),
+                Err(JudgeFault::State(fault)) => {
+                    let what = format_error(&fault);
+                    self.log().info(&what);
+                    return Err(End::failed(LocalFailureKind::State, &what));
+                }
+                Err(JudgeFault::Rejected { reason, source }) => {
+                    let why = source.map(|fault| format_error(&fault));
+                    self.reject(name, reason, server, address, why.as_deref());
+                    better(&mut best, LocalAnswer::Rejected(reason));
+                }
+            }
+        }
+        let nobody = || {
+            failed(
+                LocalFailureKind::NoServer,
+                "no trusted server could be reached; the log of nightlatch-agent says why",
+            )
+        };
+        Err(End::Answer(best.unwrap_or_else(nobody)))
+    }
+
+    /// Logs it and has every server told, unless that was done a short time ago.
+    fn reject(
+        &self,
+        name: &SecretName,
+        reason: RejectionReason,
+        server: KeyId,
+        address: SocketAddr,
+        why: Option<&str>,
+    ) {
+        let name = name.clone();
+        let what = format!(
+            "the secret {name} of the server {server} at {address} is {reason}, and is not handed out: {}{}",
+            reason.sentence(),
+            why.map(|why| format!(" ({why})")).unwrap_or_default()
+        );
+        if self.reporter.reject(&Rejection { reason, name }) {
+            self.log().alarm(&what);
+        } else {
+            self.log().debug(|| what);
+        }
+    }
+
+    fn log(&self) -> Log {
+        self.reporter.log
+    }
+}
+
+/// The end of a request without a value.
+#[derive(Debug)]
+enum End {
+    /// With this last line.
+    Answer(LocalAnswer),
+    /// Nobody listens.
+    Gone,
+}
+
+impl End {
+    fn failed(kind: LocalFailureKind, why: &impl ToString) -> Self {
+        Self::Answer(failed(kind, &why.to_string()))
+    }
+}
+
+impl From<CallerGone> for End {
+    fn from(_: CallerGone) -> Self {
+        Self::Gone
+    }
+}
+
+fn failed(kind: LocalFailureKind, text: &str) -> LocalAnswer {
+    LocalAnswer::Failed(LocalFailure::new(kind, text))
+}
+
+fn allowed(
+    may: io::Result<bool>,
+    peer: &PeerCredentials,
+    name: Option<&SecretName>,
+) -> Result<(), End> {
+    let user = peer.user;
+    match (may, name) {
+        (Ok(true), _) => Ok(()),
+        (Ok(false), None) => Err(End::failed(
+            LocalFailureKind::NotAllowed,
+            &format!(
+                "user {user} may not ask for any secret: name it in allow.NAME of agent.conf, and restart the agent"
+            ),
+        )),
+        (Ok(false), Some(name)) => Err(End::failed(
+            LocalFailureKind::NotAllowed,
+            &format!(
+                "user {user} may not ask for {name}: name it in allow.{name} of agent.conf, and restart the agent"
+            ),
+        )),
+        (Err(error), _) => Err(End::failed(
+            LocalFailureKind::NotAllowed,
+            &format!("cannot look up the users that may ask: {error}"),
+        )),
+    }
+}
+
+/// Keeps the answer that a person should see: what is not believed first, then the first refusal that is about more than
+/// a server that has no such secret.
+fn better(best: &mut Option<LocalAnswer>, answer: LocalAnswer) {
+    if best
+        .as_ref()
+        .is_none_or(|best| weight(&answer) > weight(best))
+    {
+        *best = Some(answer);
+    }
+}
+
+fn weight(answer: &LocalAnswer) -> u8 {
+    match answer {
+        LocalAnswer::Rejected(_) => 3,
+        LocalAnswer::Refused {
+            reason: Some(reason),
+            ..
+        } if reason.as_str() != "no-such-secret" => 2,
+        LocalAnswer::Refused {
+            reason: Some(_), ..
+        } => 1,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nightlatch_proto::release::ReasonWord;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_that_says_most_is_told() {
+        let refused = |reason: Option<&str>| LocalAnswer::Refused {
+            reason: reason.and_then(ReasonWord::new),
+            retry: None,
+        };
+        let forged = LocalAnswer::Rejected(RejectionReason::Forged);
+        let expired = LocalAnswer::Rejected(RejectionReason::Expired);
+        let mut best = None;
+        for (answer, expected) in [
+            (refused(None), refused(None)),
+            (
+                refused(Some("no-such-secret")),
+                refused(Some("no-such-secret")),
+            ),
+            (refused(Some("suspect")), refused(Some("suspect"))),
+            (refused(Some("denied")), refused(Some("suspect"))),
+            (refused(Some("no-such-secret")), refused(Some("suspect"))),
+            (forged.clone(), forged.clone()),
+            (expired, forged.clone()),
+            (refused(Some("denied")), forged),
+        ] {
+            better(&mut best, answer);
+            assert_eq!(best, Some(expected));
+        }
+    }
+}

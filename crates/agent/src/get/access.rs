@@ -1,0 +1,182 @@
+//! Who may ask for which named secret: root for all of them, others as `allow.NAME` in agent.conf says.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use nightlatch_core::secret_name::SecretName;
+use nightlatch_core::settings::agent::AllowedCaller;
+use nightlatch_sys::peers::PeerCredentials;
+use nightlatch_sys::privileges;
+
+/// The rules of agent.conf.
+#[derive(Debug)]
+pub(super) struct AccessRules(BTreeMap<SecretName, Vec<AllowedCaller>>);
+
+/// The user database of this machine, which may be a service.
+pub(super) trait UserDatabase {
+    fn user_id(&self, name: &str) -> io::Result<Option<u32>>;
+    fn group_id(&self, name: &str) -> io::Result<Option<u32>>;
+}
+
+/// That of nsswitch.conf(5).
+#[derive(Debug)]
+pub(super) struct SystemUsers;
+
+impl UserDatabase for SystemUsers {
+    fn user_id(&self, name: &str) -> io::Result<Option<u32>> {
+        Ok(privileges::account(name)?.map(|account| account.uid))
+    }
+
+    fn group_id(&self, name: &str) -> io::Result<Option<u32>> {
+        privileges::group_id(name)
+    }
+}
+
+impl AccessRules {
+    pub(super) const fn new(rules: BTreeMap<SecretName, Vec<AllowedCaller>>) -> Self {
+        Self(rules)
+    }
+
+    /// False when this caller may not ask for `name`. Names are looked up now: a user may have been made since the agent
+    /// was started.
+    ///
+    /// # Errors
+    /// Those of the user database, unless another rule allows it.
+    pub(super) fn allow(
+        &self,
+        name: &SecretName,
+        peer: &PeerCredentials,
+        users: &impl UserDatabase,
+    ) -> io::Result<bool> {
+        let rules = self.0.get(name).into_iter().flatten();
+        allow(rules, peer, users)
+    }
+
+    /// False when this caller may ask for nothing at all: then its request need not be read.
+    pub(super) fn allow_any(
+        &self,
+        peer: &PeerCredentials,
+        users: &impl UserDatabase,
+    ) -> io::Result<bool> {
+        allow(self.0.values().flatten(), peer, users)
+    }
+
+    /// The users and groups that this machine does not have, each with the secret of its rule.
+    pub(super) fn unknown(&self, users: &impl UserDatabase) -> Vec<(&SecretName, &AllowedCaller)> {
+        let rules = self.0.iter();
+        let rules = rules.flat_map(|(name, callers)| callers.iter().map(move |it| (name, it)));
+        rules
+            .filter(|(_, caller)| matches!(id_of(caller, users), Ok(None)))
+            .collect()
+    }
+}
+
+fn id_of(caller: &AllowedCaller, users: &impl UserDatabase) -> io::Result<Option<u32>> {
+    match caller {
+        AllowedCaller::User(name) => users.user_id(name),
+        AllowedCaller::Group(name) => users.group_id(name),
+    }
+}
+
+fn allow<'r>(
+    rules: impl Iterator<Item = &'r AllowedCaller>,
+    peer: &PeerCredentials,
+    users: &impl UserDatabase,
+) -> io::Result<bool> {
+    if peer.user == 0 {
+        return Ok(true);
+    }
+    let mut error = None;
+    for rule in rules {
+        let fits = match (id_of(rule, users), rule) {
+            (Ok(None), _) => false,
+            (Ok(Some(id)), AllowedCaller::User(_)) => id == peer.user,
+            (Ok(Some(id)), AllowedCaller::Group(_)) => peer.groups.contains(&id),
+            (Err(fault), _) => {
+                error = Some(fault);
+                false
+            }
+        };
+        if fits {
+            return Ok(true);
+        }
+    }
+    error.map_or(Ok(false), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use nightlatch_core::settings::agent;
+
+    use super::*;
+
+    /// `alice` is 1000, `wheel` is 10; to look up `broken` fails.
+    struct Made;
+
+    impl UserDatabase for Made {
+        fn user_id(&self, name: &str) -> io::Result<Option<u32>> {
+            match name {
+                "alice" => Ok(Some(1000)),
+                "broken" => Err(io::ErrorKind::TimedOut.into()),
+                _ => Ok(None),
+            }
+        }
+
+        fn group_id(&self, name: &str) -> io::Result<Option<u32>> {
+            Ok((name == "wheel").then_some(10))
+        }
+    }
+
+    fn rules(lines: &str) -> AccessRules {
+        let text = format!("[agent]\n{lines}\n");
+        AccessRules::new(agent::parse("agent.conf", &text).unwrap().value.allow)
+    }
+
+    fn peer(user: u32, groups: &[u32]) -> PeerCredentials {
+        let groups = groups.to_vec();
+        PeerCredentials { user, groups }
+    }
+
+    fn name(text: &str) -> SecretName {
+        SecretName::new(text).unwrap()
+    }
+
+    #[test]
+    fn root_may_ask_for_all_and_others_for_what_is_written() {
+        let rules = rules("allow.db = alice\nallow.pin = nobody-here, @wheel\nallow.none =");
+        let may = |peer: &PeerCredentials| {
+            let names = ["db", "pin", "none", "other"].into_iter();
+            let may = names.filter(|it| rules.allow(&name(it), peer, &Made).unwrap());
+            may.collect::<Vec<_>>()
+        };
+        assert_eq!(may(&peer(0, &[0])), ["db", "pin", "none", "other"]);
+        assert_eq!(may(&peer(1000, &[1000])), ["db"]);
+        assert_eq!(may(&peer(1001, &[1001, 27, 10])), ["pin"]);
+        assert_eq!(may(&peer(1000, &[10])), ["db", "pin"]);
+        // A group with the number of an allowed user, and the other way round.
+        assert_eq!(may(&peer(10, &[1000])), [""; 0]);
+        // The user of the agent itself is nobody here.
+        assert_eq!(may(&peer(990, &[990])), [""; 0]);
+        assert!(!rules.allow_any(&peer(1001, &[1001]), &Made).unwrap());
+        assert!(rules.allow_any(&peer(1001, &[10]), &Made).unwrap());
+        assert!(rules.allow_any(&peer(0, &[]), &Made).unwrap());
+    }
+
+    #[test]
+    fn a_name_that_this_machine_does_not_have_allows_nobody_and_is_told() {
+        let rules = rules("allow.db = alice, bob, @wheel, @dba, broken");
+        let unknown: Vec<String> = rules
+            .unknown(&Made)
+            .into_iter()
+            .map(|(name, caller)| format!("{name} {caller}"))
+            .collect();
+        assert_eq!(unknown, ["db user bob", "db group dba"]);
+    }
+
+    #[test]
+    fn a_failing_user_database_allows_nobody_else() {
+        let rules = rules("allow.db = broken, alice");
+        assert!(rules.allow(&name("db"), &peer(1000, &[]), &Made).unwrap());
+        assert!(rules.allow(&name("db"), &peer(1001, &[]), &Made).is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! The local socket at which programs of this machine ask, and one of them.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nightlatch_core::agent_files::GET_SOCKET;
+use nightlatch_core::secret::Secret;
+use nightlatch_proto::local::{LocalAnswer, MAX_LINE};
+use nightlatch_sys::peers::PeerCredentials;
+
+use crate::local_stream::{read_line, write_all};
+
+/// Time for a caller to send its line.
+const LINE: Duration = Duration::from_secs(5);
+
+/// Time for a caller to take a line. The kernel keeps hundreds of them for one that does not read.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Time for a caller to take its value.
+const VALUE: Duration = Duration::from_secs(20);
+
+/// The agent's end, which every user can reach.
+#[derive(Debug)]
+pub(crate) struct GetSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl GetSocket {
+    /// Opens the socket in `folder`, in place of one that another run has left behind.
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+        fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+        let path = folder.join(GET_SOCKET);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        // Who may ask is decided by the kernel's word for who it is.
+        fs::set_permissions(&path, Permissions::from_mode(0o666))?;
+        Ok(Self { listener, path })
+    }
+
+    /// Waits for the next caller.
+    pub(super) fn accept(&self) -> io::Result<(Caller, PeerCredentials)> {
+        let (stream, _) = self.listener.accept()?;
+        let peer = PeerCredentials::of(&stream)?;
+        Ok((Caller(stream), peer))
+    }
+}
+
+impl Drop for GetSocket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A program that asks for a named secret.
+#[derive(Debug)]
+pub(super) struct Caller(UnixStream);
+
+impl Caller {
+    /// The line that it sends, within [`LINE`].
+    pub(super) fn line(&mut self) -> io::Result<String> {
+        read_line(&mut self.0, MAX_LINE, LINE)
+    }
+
+    /// Sends a line. An error means that the caller is gone, or does not read.
+    pub(super) fn tell(&mut self, answer: &LocalAnswer) -> io::Result<()> {
+        write_all(&mut self.0, answer.line().as_bytes(), ANSWER)
+    }
+
+    /// Sends the value.
+    pub(super) fn give(&mut self, value: &Secret) -> io::Result<()> {
+        self.tell(&LocalAnswer::Value(value.len()))?;
+        write_all(&mut self.0, value.expose(), VALUE)
+    }
+
+    /// Sends a line to a caller that is not served, without waiting for it.
+    pub(super) fn turn_away(self, answer: &LocalAnswer) {
+        // It fits into the empty buffer of the kernel.
+        if self.0.set_nonblocking(true).is_ok() {
+            let _ = io::Write::write_all(&mut &self.0, answer.line().as_bytes());
+        }
+    }
+}

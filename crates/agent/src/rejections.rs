@@ -1,0 +1,126 @@
+//! The sealed secrets that this machine has refused, until every server has heard of them. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nightlatch_core::key_id::KeyId;
+use nightlatch_core::secret_rejection::{MAX_REJECTIONS, Rejection};
+use nightlatch_core::time::Monotonic;
+
+/// The same rejection is not told again for so long: a caller that asks again and again must not set the pace of
+/// heartbeats.
+const REPEAT: Duration = Duration::from_secs(10 * 60);
+
+/// The greatest number of rejections of which the time is kept.
+const MAX_KEPT: usize = 64;
+
+/// What each server has still to hear.
+#[derive(Debug)]
+pub(crate) struct Rejections {
+    unheard: BTreeMap<KeyId, Vec<Rejection>>,
+    last: BTreeMap<Rejection, Monotonic>,
+}
+
+impl Rejections {
+    /// None so far, for these servers.
+    pub(crate) fn new(servers: impl IntoIterator<Item = KeyId>) -> Self {
+        let unheard = servers.into_iter().map(|key| (key, Vec::new()));
+        Self {
+            unheard: unheard.collect(),
+            last: BTreeMap::new(),
+        }
+    }
+
+    /// Takes note of one. False when the same was noted a short time ago: then there is nothing to tell.
+    pub(crate) fn add(&mut self, rejection: &Rejection, now: Monotonic) -> bool {
+        self.last.retain(|_, last| now.since(*last) < REPEAT);
+        if self.last.contains_key(rejection) {
+            return false;
+        }
+        if self.last.len() == MAX_KEPT {
+            let oldest = self.last.iter().min_by_key(|(_, last)| **last);
+            let oldest = oldest.map(|(rejection, _)| rejection.clone());
+            oldest.map(|oldest| self.last.remove(&oldest));
+        }
+        self.last.insert(rejection.clone(), now);
+        for unheard in self.unheard.values_mut() {
+            if unheard.contains(rejection) {
+                continue;
+            }
+            if unheard.len() == MAX_REJECTIONS {
+                unheard.remove(0);
+            }
+            unheard.push(rejection.clone());
+        }
+        true
+    }
+
+    /// Those that this server has not heard of, in order, at most [`MAX_REJECTIONS`].
+    pub(crate) fn unheard(&self, server: &KeyId) -> Vec<Rejection> {
+        self.unheard.get(server).cloned().unwrap_or_default()
+    }
+
+    /// The server has accepted a heartbeat with these.
+    pub(crate) fn heard(&mut self, server: &KeyId, told: &[Rejection]) {
+        if let Some(unheard) = self.unheard.get_mut(server) {
+            unheard.retain(|rejection| !told.contains(rejection));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(number: u8) -> KeyId {
+        KeyId::from_bytes([number; 32]).unwrap()
+    }
+
+    fn rejection(text: &str) -> Rejection {
+        text.parse().unwrap()
+    }
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::from_boot(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn each_server_hears_of_each_rejection_once() {
+        let mut rejections = Rejections::new([server(1), server(2)]);
+        assert!(rejections.add(&rejection("forged db"), at(0)));
+        assert!(rejections.add(&rejection("expired pin"), at(1)));
+        let both = [rejection("forged db"), rejection("expired pin")];
+        assert_eq!(rejections.unheard(&server(1)), both);
+        rejections.heard(&server(1), &both[..1]);
+        assert_eq!(rejections.unheard(&server(1)), both[1..]);
+        rejections.heard(&server(1), &both);
+        assert_eq!(rejections.unheard(&server(1)), []);
+        assert_eq!(rejections.unheard(&server(2)), both);
+        // A server that is not in the list hears of nothing.
+        assert_eq!(rejections.unheard(&server(3)), []);
+    }
+
+    #[test]
+    fn the_same_rejection_is_told_again_after_a_while_only() {
+        let mut rejections = Rejections::new([server(1)]);
+        let forged = rejection("forged db");
+        assert!(rejections.add(&forged, at(0)));
+        rejections.heard(&server(1), std::slice::from_ref(&forged));
+        assert!(!rejections.add(&forged, at(599)));
+        assert_eq!(rejections.unheard(&server(1)), []);
+        assert!(rejections.add(&forged, at(600)));
+        assert_eq!(rejections.unheard(&server(1)), [forged]);
+    }
+
+    #[test]
+    fn the_newest_are_kept_where_there_are_too_many() {
+        let mut rejections = Rejections::new([server(1)]);
+        for number in 0..200 {
+            assert!(rejections.add(&rejection(&format!("forged s{number}")), at(number)));
+        }
+        let unheard = rejections.unheard(&server(1));
+        assert_eq!(unheard.len(), MAX_REJECTIONS);
+        assert_eq!(unheard[0], rejection("forged s192"));
+        assert_eq!(rejections.last.len(), MAX_KEPT);
+    }
+}

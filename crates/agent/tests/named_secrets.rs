@@ -1,0 +1,363 @@
+//! Named secrets through the daemon's local socket, from servers of every kind: honest, forging, swapping, going back,
+//! slow, and lying.
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
+
+mod world;
+
+use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use nightlatch_core::key_id::KeyId;
+use nightlatch_core::sealed_secret::{SealedSecret, SecretHeader};
+use nightlatch_proto::release::Request;
+
+use world::site::{
+    Administrator, Answers, Site, ask, ask_line, connect, given, given_as, name, openpgp_key,
+    read_all, refused, secret_key, start, value, waiting,
+};
+use world::{Agent, Seen, Server, poke, token};
+
+#[test]
+fn a_secret_that_the_administrator_has_sealed_is_handed_out_and_its_serial_is_kept() {
+    let answers = Answers::default();
+    let server = answers.server();
+    let site = Site::new(&[&server]);
+    let agent = start(&site.machine, 1);
+    let mode = |path: &str| {
+        let about = fs::metadata(site.machine.path(path)).unwrap();
+        about.permissions().mode() & 0o777
+    };
+    assert_eq!((mode("get"), mode("get/socket")), (0o755, 0o666));
+    let five = site.sealed(5);
+    for sealed in [&five, &five, &site.sealed(7)] {
+        answers.set(given(sealed));
+        assert_eq!(ask(&site.machine), value());
+        let serial = sealed.header().serial;
+        let line = agent.says("gets db");
+        assert!(line.contains(&format!("serial {serial}")), "{line}");
+        assert!(!line.contains("correct"), "{line}");
+        let kept = fs::read_to_string(site.machine.path("state/secrets/db")).unwrap();
+        assert!(kept.contains(&format!("\nserial {serial}\n")), "{kept}");
+    }
+    assert_eq!(mode("state/secrets/db"), 0o600);
+    let asked = server
+        .requests()
+        .into_iter()
+        .filter(|it| matches!(it, Request::Get(query) if query.name == name("db")));
+    assert_eq!(asked.count(), 3);
+    assert_eq!(agent.end(), Some(0));
+}
+
+#[test]
+fn what_no_administrator_has_made_for_this_machine_is_refused_and_told_to_all_servers() {
+    let answers = Answers::default();
+    let hostile = answers.server();
+    let told = Server::giving(|_| refused("no-such-secret"));
+    let site = Site::new(&[&hostile, &told]);
+    let agent = start(&site.machine, 2);
+    // What it has seen before.
+    answers.set(given(&site.sealed(100)));
+    assert_eq!(ask(&site.machine), value());
+    for server in [&hostile, &told] {
+        assert!(server.heartbeat().rejected.is_empty());
+    }
+
+    let other_host = KeyId::from_bytes([9; 32]).unwrap();
+    let mut header = site.header(200);
+    let changed = |change: fn(&mut SecretHeader)| {
+        let mut other = header.clone();
+        change(&mut other);
+        other
+    };
+    let other_name = changed(|it| it.name = name("pin"));
+    let expired = changed(|it| {
+        it.created = it.created.before(Duration::from_secs(100));
+        it.expires = Some(it.created.after(Duration::from_secs(50)));
+    });
+    let not_yet = changed(|it| {
+        it.created = it.created.after(Duration::from_secs(1000));
+        it.expires = Some(it.created.after(Duration::from_secs(50)));
+    });
+    let seal = |header: &SecretHeader| site.admin.seal(header, &site.host);
+    let stranger = Administrator::new();
+    let other_key = secret_key(&openpgp_key()).public_key();
+    header.host = other_host;
+    let for_other_host = seal(&header);
+    let header = site.header(200);
+    // Its message is genuine, and of an older secret.
+    let exchanged = SealedSecret::new(&header, site.sealed(99).message()).unwrap();
+    let good = seal(&header);
+    let mut flipped = good.as_bytes().to_vec();
+    *flipped.last_mut().unwrap() ^= 1;
+    for (answer, reason) in [
+        (given(&stranger.seal(&header, &site.host)), "forged"),
+        (given(&site.admin.seal(&header, &other_key)), "forged"),
+        (given_as(200, &flipped), "forged"),
+        (given(&for_other_host), "swapped"),
+        (given(&seal(&other_name)), "swapped"),
+        (given(&exchanged), "swapped"),
+        (given_as(201, good.as_bytes()), "swapped"),
+        (given(&site.sealed(99)), "rolled-back"),
+        (given(&site.sealed(100)), "rolled-back"),
+        (given(&seal(&expired)), "expired"),
+        (given(&seal(&not_yet)), "expired"),
+        (given_as(200, b"what is no sealed secret"), "malformed"),
+    ] {
+        answers.set(answer);
+        assert_eq!(ask(&site.machine), format!("rejected {reason}\n"));
+    }
+    for reason in ["forged", "swapped", "rolled-back", "expired", "malformed"] {
+        let line = agent.says("ALARM");
+        assert!(line.contains(reason) && line.contains("db"), "{line}");
+        assert!(line.contains(&hostile.key_id.to_string()), "{line}");
+    }
+    // Each is told to each server once.
+    for server in [&hostile, &told] {
+        let mut heard = Vec::new();
+        while heard.len() < 5 {
+            if let Request::Heartbeat(heartbeat) = server.request() {
+                heard.extend(heartbeat.rejected.iter().map(ToString::to_string));
+            }
+        }
+        heard.sort();
+        let expected = ["expired", "forged", "malformed", "rolled-back", "swapped"];
+        assert_eq!(heard, expected.map(|reason| format!("{reason} db")));
+    }
+    // Nothing of this was remembered: the true one still comes, also where the hostile server is asked first.
+    answers.set(given(&good));
+    assert_eq!(ask(&site.machine), value());
+    // The same again is no news, for a while.
+    answers.set(given(&site.sealed(99)));
+    assert_eq!(ask(&site.machine), "rejected rolled-back\n");
+    poke_all(&agent);
+}
+
+/// Nothing more was logged as an alarm.
+fn poke_all(agent: &Agent) {
+    let alarms = agent
+        .said()
+        .into_iter()
+        .filter(|line| line.contains("ALARM"));
+    assert_eq!(alarms.collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn another_server_is_asked_when_one_refuses_fails_or_is_not_believed() {
+    for bad in [
+        refused("disabled"),
+        given_as(9, b"nonsense"),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+        Vec::new(),
+        // A secret that is too long for one, of which nothing is read.
+        b"\x84\xf0\x00\x00".to_vec(),
+        waiting(),
+    ] {
+        let honest = Answers::default();
+        let servers = [Server::giving(move |_| bad.clone()), honest.server()];
+        let site = Site::new(&servers.each_ref());
+        honest.set(given(&site.sealed(1)));
+        let _agent = start(&site.machine, 2);
+        let said = ask(&site.machine);
+        assert!(said.ends_with(&value()), "{said}");
+    }
+}
+
+#[test]
+fn the_refusal_that_says_most_is_told() {
+    let servers = [
+        Server::giving(|_| refused("no-such-secret")),
+        Server::giving(|_| refused("denied")),
+        Server::giving(|_| Vec::new()),
+    ];
+    let site = Site::new(&servers.each_ref());
+    let _agent = start(&site.machine, 3);
+    assert_eq!(ask(&site.machine), "refused denied 60\n");
+}
+
+#[test]
+fn no_server_is_a_failure_of_its_own() {
+    let gone = {
+        let server = Server::new(world::Behaviour::Silent);
+        let site = Site::new(&[&server]);
+        site.machine
+            .write("agent.conf", "[agent]\nconnect = 127.0.0.1:1\n");
+        site
+    };
+    let agent = gone.machine.start();
+    agent.says("cannot report to 127.0.0.1:1");
+    let said = ask(&gone.machine);
+    assert!(
+        said.starts_with("failed no-server no trusted server could be reached"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_wait_is_told_and_ends_when_the_caller_leaves() {
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let receiver = Mutex::new(receiver);
+    let server = Server::giving(move |_| {
+        // The test is done when its end is dropped.
+        let _ = receiver.lock().unwrap().recv();
+        waiting().repeat(2)
+    });
+    let site = Site::new(&[&server]);
+    let agent = start(&site.machine, 1);
+    let mut stream = connect(&site.machine);
+    stream.write_all(b"get db\n").unwrap();
+    let mut first = [0; 7];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"trying\n");
+    drop(stream);
+    sender.send(()).unwrap();
+    agent.says("is gone");
+    drop(sender);
+    let said = ask(&site.machine);
+    assert!(
+        said.starts_with("waiting approval 58 4711\nwaiting approval 58 4711\n"),
+        "{said}"
+    );
+    assert!(said.ends_with("refused - -\n"), "{said}");
+}
+
+#[test]
+fn callers_that_say_nothing_delay_neither_others_nor_heartbeats_and_are_limited() {
+    let answers = Answers::default();
+    let server = answers.server();
+    let site = Site::new(&[&server]);
+    answers.set(given(&site.sealed(1)));
+    let agent = start(&site.machine, 1);
+    let port = server.heartbeat().poke_port.unwrap().get();
+    let is_root = nightlatch_test_support::is_root();
+    // Other users than root would not be listened to at all, and are turned away at once.
+    if !is_root {
+        assert!(ask(&site.machine).starts_with("failed not-allowed"));
+        return;
+    }
+    let silent: Vec<UnixStream> = (0..40).map(|_| connect(&site.machine)).collect();
+    let mut slow = connect(&site.machine);
+    slow.write_all(b"get d").unwrap();
+    assert_eq!(ask(&site.machine), value());
+    poke(port, token(1));
+    agent.says("a server asks for a heartbeat");
+    loop {
+        if let Seen::Request(Request::Heartbeat(_)) = server.sees() {
+            break;
+        }
+    }
+    let more: Vec<UnixStream> = (0..40).map(|_| connect(&site.machine)).collect();
+    let said = ask(&site.machine);
+    assert!(said.starts_with("failed busy "), "{said}");
+    // The silent ones are left after a while, and make room.
+    assert_eq!(read_all(&mut slow), b"");
+    for mut stream in silent.into_iter().chain(more) {
+        let said = String::from_utf8(read_all(&mut stream)).unwrap();
+        assert!(
+            said.is_empty() || said.starts_with("failed busy "),
+            "{said}"
+        );
+    }
+    assert_eq!(ask(&site.machine), value());
+}
+
+#[test]
+fn other_lines_are_answered_with_what_was_expected() {
+    let server = Server::giving(|_| refused("no-such-secret"));
+    let site = Site::new(&[&server]);
+    let _agent = start(&site.machine, 1);
+    if !nightlatch_test_support::is_root() {
+        return;
+    }
+    for (line, part) in [
+        (
+            "put db\n",
+            "expected `get` and the name of a secret, found \"put db\"",
+        ),
+        ("get boot\n", "no named secret"),
+        ("get ../db\n", "name"),
+        ("get db now\n", "name"),
+    ] {
+        let said = String::from_utf8(ask_line(&site.machine, line)).unwrap();
+        assert!(said.starts_with("failed request "), "{said}");
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(ask_line(&site.machine, &"x".repeat(600)), b"");
+    let gets = server.requests();
+    assert!(
+        !gets.iter().any(|it| matches!(it, Request::Get(_))),
+        "{gets:?}"
+    );
+}
+
+#[test]
+fn missing_keys_are_told_and_pinning_one_needs_no_restart() {
+    let answers = Answers::default();
+    let server = answers.server();
+    let site = Site::new(&[&server]);
+    answers.set(given(&site.sealed(1)));
+    if !nightlatch_test_support::is_root() {
+        return;
+    }
+    let admin_keys = site.machine.path("admin-keys");
+    fs::remove_file(&admin_keys).unwrap();
+    let agent = start(&site.machine, 1);
+    let fails = |part: &str| {
+        let said = ask(&site.machine);
+        assert!(said.starts_with("failed setup "), "{said}");
+        assert!(said.contains(part), "{said}");
+    };
+    fails("nightlatch enroll --admin-key FILE");
+    site.machine.write("admin-keys", "");
+    fails("cannot use");
+    site.machine.write("admin-keys", &site.admin.public);
+    fs::set_permissions(&admin_keys, Permissions::from_mode(0o664)).unwrap();
+    fails("chmod 0644");
+    fs::set_permissions(&admin_keys, Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(ask(&site.machine), value());
+    drop(agent);
+    // Without the OpenPGP key it says that it is up all the same.
+    for content in [None, Some(""), Some("nonsense")] {
+        let seckey = site.machine.path("keys/seckey.txt");
+        fs::remove_file(&seckey).ok();
+        if let Some(content) = content {
+            fs::write(&seckey, content).unwrap();
+        }
+        let agent = site.machine.start();
+        let line = agent.says("no named secrets");
+        assert!(line.contains("OpenPGP host key"), "{line}");
+        agent.says("knows that this machine is up");
+        fails("nightlatch rotate --host-key");
+    }
+}
+
+#[test]
+fn what_cannot_be_remembered_is_not_handed_out() {
+    let answers = Answers::default();
+    let server = answers.server();
+    let site = Site::new(&[&server]);
+    answers.set(given(&site.sealed(1)));
+    if !nightlatch_test_support::is_root() {
+        return;
+    }
+    let agent = start(&site.machine, 1);
+    let secrets = site.machine.path("state/secrets");
+    fs::create_dir(&secrets).unwrap();
+    fs::create_dir(secrets.join(".db.new")).unwrap();
+    let said = ask(&site.machine);
+    assert!(said.starts_with("failed state cannot write"), "{said}");
+    fs::remove_dir(secrets.join(".db.new")).unwrap();
+    fs::write(secrets.join("db"), "damaged").unwrap();
+    let said = ask(&site.machine);
+    assert!(
+        said.starts_with("failed state") && said.contains("is damaged"),
+        "{said}"
+    );
+    fs::remove_file(secrets.join("db")).unwrap();
+    assert_eq!(ask(&site.machine), value());
+    // A fault of this machine is no alarm about a server.
+    poke_all(&agent);
+}
