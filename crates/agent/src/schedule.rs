@@ -177,7 +177,7 @@ impl Schedule {
             if server.due > now || server.reporter.is_some() {
                 continue;
             }
-            let round = server.round.get_or_insert_with(Round::default);
+            let round = server.round.get_or_insert_with(|| Round::new(now));
             match round.next(&self.places, &key, now) {
                 Next::Start(index) if running < MAX_TRIES => {
                     self.last_try += 1;
@@ -204,10 +204,12 @@ impl Schedule {
             if server.due > now {
                 return Some(server.due);
             }
-            match server.round.as_ref()?.next(&self.places, key, now) {
+            let round = server.round.as_ref()?;
+            match round.next(&self.places, key, now) {
                 Next::Wait(until) => Some(until),
-                // It waits for the end of another try, which is told.
-                Next::Start(_) | Next::Exhausted => None,
+                // It waits for the end of another try, which is told, but no longer than the round lasts.
+                Next::Start(_) => Some(round.end()),
+                Next::Exhausted => None,
             }
         });
         times.min()

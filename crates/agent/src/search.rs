@@ -26,8 +26,9 @@ const GROUPS: MdnsGroups = MdnsGroups {
 /// Added to [`FIRST_QUESTION`], so that machines that start together do not ask together (RFC 6762, 5.2).
 const SPREAD: Duration = Duration::from_millis(100);
 
-/// The greatest number of addresses that are tried, the first ones of each source before the second ones: nobody can push
-/// others out by announcing many of his own. Whoever forges so many sources can only make a server be found late.
+/// The greatest number of addresses that are tried: one of each link after the other, and of each link the first ones of each
+/// source before the second ones. So nobody can push others out by announcing many of his own, and whoever forges many
+/// sources pushes nobody out on another link.
 const MAX_ADDRESSES: usize = 512;
 
 /// The pause after a full batch: a flood of messages must not keep the program busy.
@@ -176,17 +177,22 @@ impl Search {
     }
 }
 
-/// The addresses to try: the best one of each source, then the second of each, and so on.
+/// The addresses to try: of each link in turn the best one of each source, then the second of each, and so on.
 fn fair(servers: Vec<FoundServer>) -> Vec<SocketAddr> {
     let mut seen: BTreeMap<(InterfaceIndex, IpAddr), usize> = BTreeMap::new();
-    let mut ranked: Vec<(usize, SocketAddr)> = servers
-        .into_iter()
-        .map(|server| {
-            let count = seen.entry((server.interface, server.source)).or_default();
-            *count += 1;
-            (*count, server.addr)
-        })
-        .collect();
+    let mut links: BTreeMap<InterfaceIndex, Vec<(usize, SocketAddr)>> = BTreeMap::new();
+    for server in servers {
+        let count = seen.entry((server.interface, server.source)).or_default();
+        *count += 1;
+        let link = links.entry(server.interface).or_default();
+        link.push((*count, server.addr));
+    }
+    let mut ranked: Vec<(usize, SocketAddr)> = Vec::new();
+    for mut link in links.into_values() {
+        link.sort();
+        let places = link.into_iter().enumerate();
+        ranked.extend(places.map(|(place, (_, address))| (place, address)));
+    }
     ranked.sort();
     let mut addresses: Vec<SocketAddr> = Vec::new();
     let mut known = BTreeSet::new();
@@ -223,5 +229,24 @@ mod tests {
         let addresses = fair(forger.chain([honest.clone()]).collect());
         assert_eq!(addresses.len(), MAX_ADDRESSES);
         assert_eq!(addresses[..2], [([10, 0, 0, 1], 1).into(), honest.addr]);
+    }
+
+    #[test]
+    fn many_sources_on_one_link_do_not_push_out_a_server_on_another() {
+        let server = |index: u32, source: [u8; 4]| FoundServer {
+            interface: InterfaceIndex(index),
+            source: source.into(),
+            instance: String::new(),
+            host: String::new(),
+            addr: (source, 4711).into(),
+        };
+        let forged = (0..1000u16).map(|number| {
+            let [high, low] = number.to_be_bytes();
+            server(1, [10, 0, high, low])
+        });
+        let honest = server(2, [192, 0, 2, 1]);
+        let addresses = fair(forged.chain([honest.clone()]).collect());
+        assert_eq!(addresses.len(), MAX_ADDRESSES);
+        assert_eq!(addresses[1], honest.addr);
     }
 }

@@ -24,13 +24,21 @@ pub(super) struct PlaceState {
     order: u64,
     servers: BTreeSet<KeyId>,
     running: Option<(TryId, Monotonic)>,
+    /// The last try here. A round may end before each place was tried; the next one goes on where it ended.
+    last: Option<TryId>,
 }
 
+/// The order in which places are tried: lower first.
+type Rank = (u8, bool, Option<TryId>, u64);
+
 /// The tries for one server since it became due.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Round {
     tried: BTreeSet<PlaceId>,
     last_start: Option<Monotonic>,
+    /// It ends now, whatever was tried: whoever announces many places must not keep a server from being tried again where it
+    /// was.
+    end: Monotonic,
 }
 
 /// The next step of a round.
@@ -40,7 +48,7 @@ pub(super) enum Next {
     Start(usize),
     /// Wait for the end of a try, until this time at most.
     Wait(Monotonic),
-    /// Every place was tried.
+    /// Every place was tried, or the time of the round is over.
     Exhausted,
 }
 
@@ -57,6 +65,7 @@ impl PlaceState {
             order,
             servers: BTreeSet::new(),
             running: None,
+            last: None,
         }
     }
 
@@ -64,14 +73,16 @@ impl PlaceState {
         self.running.is_some()
     }
 
-    /// Lower is tried first: where the server was, then where none was, then where only others were.
-    pub(super) fn rank(&self, server: &KeyId) -> (u8, u64) {
+    /// Lower is tried first: where the server was, then where none was, then where only others were. Of these the named ones,
+    /// then the found ones that were tried least recently.
+    pub(super) fn rank(&self, server: &KeyId) -> Rank {
         let rank = match (self.servers.contains(server), self.servers.is_empty()) {
             (true, _) => 0,
             (false, true) => 1,
             (false, false) => 2,
         };
-        (rank, self.order)
+        let is_found = matches!(self.place, Place::Found(_));
+        (rank, is_found, self.last.filter(|_| is_found), self.order)
     }
 
     /// The try `id` has found this server.
@@ -88,8 +99,25 @@ impl PlaceState {
 }
 
 impl Round {
+    /// A round that begins now.
+    pub(super) fn new(now: Monotonic) -> Self {
+        Self {
+            tried: BTreeSet::new(),
+            last_start: None,
+            end: now.after(LONGEST_TRY),
+        }
+    }
+
+    /// The time at which it ends.
+    pub(super) const fn end(&self) -> Monotonic {
+        self.end
+    }
+
     /// The next step for `server`.
     pub(super) fn next(&self, places: &[PlaceState], server: &KeyId, now: Monotonic) -> Next {
+        if now >= self.end {
+            return Next::Exhausted;
+        }
         let free = |place: &PlaceState| !place.is_running() && !self.tried.contains(&place.id);
         let best = places
             .iter()
@@ -104,16 +132,17 @@ impl Round {
             .max();
         match (best, ends, self.last_start) {
             (Some(_), Some(_), Some(start)) if now < start.after(STAGGER) => {
-                Next::Wait(start.after(STAGGER))
+                Next::Wait(self.end.min(start.after(STAGGER)))
             }
             (Some((index, _)), ..) => Next::Start(index),
-            (None, Some(end), _) => Next::Wait(end),
+            (None, Some(end), _) => Next::Wait(self.end.min(end)),
             (None, None, _) => Next::Exhausted,
         }
     }
 
     pub(super) fn start(&mut self, place: &mut PlaceState, id: TryId, now: Monotonic) {
         place.running = Some((id, now));
+        place.last = Some(id);
         self.tried.insert(place.id);
         self.last_start = Some(now);
     }

@@ -245,6 +245,45 @@ fn found_places_are_tried_in_a_random_order_after_the_named_ones() {
     assert!(firsts.len() > 5, "{firsts:?}");
 }
 
+/// Hundreds of places where nobody answers, as whoever announces servers can make them, beside the one where the server was.
+#[test]
+fn a_round_ends_in_time_and_the_next_one_begins_where_the_server_was() {
+    let found = |port: u16| Place::Found(([127, 0, 0, 1], port).into());
+    let mut schedule = Schedule::new([server(1)], Jitter::new([1; 8]), at(0));
+    schedule.set_places([found(1)], at(0));
+    heartbeat(&mut schedule, 1, 1, at(0));
+    schedule.set_places((1..=400).map(found), at(0));
+    let mut now = schedule.poll_timeout(at(0)).unwrap();
+    let mut running: Vec<(Monotonic, TryId)> = Vec::new();
+    let mut tries: BTreeMap<String, Vec<Monotonic>> = BTreeMap::new();
+    while now < at(6 * 3600 * 1000) {
+        while let Some(one) = schedule.poll(now) {
+            tries.entry(one.place.to_string()).or_default().push(now);
+            running.push((now.after(LONGEST_TRY), one.id));
+        }
+        let ends = running.iter().map(|(end, _)| *end);
+        let next = ends.chain(schedule.poll_timeout(now)).min().unwrap();
+        assert!(next > now);
+        now = next;
+        running.retain(|(end, id)| {
+            let is_over = *end <= now;
+            if is_over {
+                schedule.finished(*id);
+            }
+            !is_over
+        });
+    }
+    // A round, and the pause after it, which is at most what the server said.
+    let here = &tries[&found(1).to_string()];
+    let apart = here.windows(2).map(|two| two[1].since(two[0]));
+    assert!(
+        apart.max().unwrap() <= LONGEST_TRY + secs(60) + secs(1),
+        "{here:?}"
+    );
+    // And each of the others has its turn.
+    assert_eq!(tries.len(), 400);
+}
+
 /// The way in which a place behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Behaviour {
