@@ -11,6 +11,7 @@ use nightlatch_fleet::verbs::check_config::CheckConfigOptions;
 use nightlatch_import::ImportOptions;
 use nightlatch_machine::check::MachineCheckOptions;
 use nightlatch_machine::enroll::{EnrollOptions, RotateOptions, UnenrollOptions};
+use nightlatch_machine::get::GetOptions;
 use nightlatch_machine::image::ImageOptions;
 use nightlatch_machine::keygen::KeygenOptions;
 use nightlatch_machine::network::NetworkOptions;
@@ -67,6 +68,15 @@ pub(crate) enum Verb {
   nightlatch unenroll --dry-run /dev/sda3
   nightlatch unenroll /dev/sda3")]
     Unenroll(UnenrollOptions),
+    /// Get a named secret of this machine from its servers
+    ///
+    /// Prints the value as it is. nightlatch-agent asks the servers, and believes only what a pinned administrator has signed
+    /// for this machine. Root may ask for every secret; agent.conf names others who may.
+    #[command(after_help = "Examples:
+  nightlatch get postgres.password | psql-setup
+  nightlatch get --wait forever card.pin > /run/card/pin
+  systemctl start nightlatch-secret@postgres.password")]
+    Get(GetOptions),
     /// Show all clients on one screen, and decide there
     ///
     /// Every key of mandos-monitor does the same here; only removing asks first. Press ? for all keys.

@@ -18,7 +18,7 @@ use nightlatch_console::failure::{EX_USAGE, Failure};
 use nightlatch_console::output;
 use nightlatch_fleet::verbs::{self, check_config};
 use nightlatch_fleet::{ctl, monitor, rehearsals};
-use nightlatch_machine::{check, enroll, image, keygen, network};
+use nightlatch_machine::{check, enroll, get, image, keygen, network};
 use nightlatch_secrets::admin_key;
 
 use cli::{Cli, Verb};
@@ -69,6 +69,7 @@ fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Enroll(options) => enroll::run(&options).map(|()| 0),
         Verb::Rotate(options) => enroll::rotate(&options).map(|()| 0),
         Verb::Unenroll(options) => enroll::unenroll(&options).map(|()| 0),
+        Verb::Get(options) => get::run(&options),
         Verb::Monitor(options) => monitor::run(&options).map(|()| 0),
         Verb::ImportMandos(options) => nightlatch_import::run(&options, &MachineKeys).map(|()| 0),
         Verb::Check(options) if options.fleet.all => {

@@ -1,0 +1,298 @@
+//! `get`: a named secret for a script, or for services of systemd. The agent asks the servers and opens what they give;
+//! here it is asked, waited for, and its value printed or written into memory.
+
+mod agent;
+mod credential;
+mod dependents;
+mod options;
+mod progress;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::thread;
+use std::time::Duration;
+
+use nightlatch_console::failure::{
+    EX_CONFIG, EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_OSERR, EX_PROTOCOL, EX_TEMPFAIL,
+    EX_UNAVAILABLE, EX_USAGE, Failure, note, warn,
+};
+use nightlatch_console::output;
+use nightlatch_core::error_chain::format_error;
+use nightlatch_core::secret::Secret;
+use nightlatch_core::secret_rejection::RejectionReason;
+use nightlatch_core::time::Monotonic;
+use nightlatch_proto::local::{LocalAnswer, LocalFailure, LocalFailureKind};
+use nightlatch_proto::release::ReasonWord;
+use nightlatch_sys::{clock, memory};
+use serde_json::json;
+
+use crate::keys::name_or_host;
+
+use agent::{AgentError, Outcome, ask};
+use credential::Credentials;
+use dependents::RealSystemctl;
+pub use options::GetOptions;
+use options::Wait;
+use progress::{Progress, status};
+
+/// The first pause before it is asked again; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause: so soon a server that is back is noticed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// Time for one try, also where none is left: the agent may have to ask several servers.
+const TRY: Duration = Duration::from_secs(30);
+
+/// Time for the next line while a request waits. The agent leaves a server that is silent for 90 s.
+const WAITING: Duration = Duration::from_secs(120);
+
+/// Carries the verb out.
+pub fn run(options: &GetOptions) -> Result<u8, Failure> {
+    let result = match options.remove {
+        true => Credentials::remove(&options.credentials_dir, &options.name),
+        false => get(options),
+    };
+    match result {
+        Ok(()) => Ok(0),
+        Err(failure) if options.json => {
+            tell_json(options, &failure);
+            Ok(failure.exit())
+        }
+        Err(failure) => Err(failure.about(options.name.as_str())),
+    }
+}
+
+fn tell_json(options: &GetOptions, failure: &Failure) {
+    let line = json!({
+        "event": "failed", "name": options.name.as_str(), "exit": failure.exit(), "error": failure.to_string(),
+        "hint": failure.hint_text(),
+    });
+    output::complain(&format!("{line}\n"));
+}
+
+fn get(options: &GetOptions) -> Result<(), Failure> {
+    // Other users than root may not lock much memory; their programs get the value in the end.
+    let _ = memory::lock_all();
+    if options.credential {
+        return write_credential(options);
+    }
+    if io::stdout().is_terminal() && !options.print {
+        return Err(
+            Failure::new(EX_USAGE, "the value would be shown on the terminal")
+                .hint("let a program read it, or give --print"),
+        );
+    }
+    let value = fetch(options)?;
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(value.expose())
+        .and_then(|()| stdout.flush())
+        .map_err(output::failure)
+}
+
+fn write_credential(options: &GetOptions) -> Result<(), Failure> {
+    let credentials = Credentials::open(&options.credentials_dir)?;
+    let notes = credentials.notes(&options.name);
+    let unit = options.unit.as_deref();
+    // What is about other units never keeps this one from its secret.
+    let told = |what: io::Result<()>| {
+        if let Err(error) = what {
+            warn(format_args!(
+                "cannot start units that need this one by itself: {error}"
+            ));
+        }
+    };
+    if let Some(unit) = unit {
+        let now = clock::now().wall;
+        told(dependents::drop_old_notes(
+            &RealSystemctl,
+            unit,
+            &notes,
+            now,
+        ));
+    }
+    let written = fetch(options).and_then(|value| credentials.write(&options.name, &value));
+    match (&written, unit) {
+        (Ok(path), unit) => {
+            status(&format!("{} is there", path.display()));
+            if unit.is_some() {
+                told(dependents::start(&RealSystemctl, &notes).map(|started| {
+                    if !started.is_empty() {
+                        note(format_args!(
+                            "started what had waited for it: {}",
+                            started.join(", ")
+                        ));
+                    }
+                }));
+            }
+        }
+        (Err(failure), unit) => {
+            status(&failure.to_string());
+            if let Some(unit) = unit {
+                told(dependents::note(&RealSystemctl, unit, &notes));
+            }
+        }
+    }
+    written.map(|_| ())
+}
+
+/// Asks the agent until it has a value, until its answer is final, or until the time is over.
+fn fetch(options: &GetOptions) -> Result<Secret, Failure> {
+    let client = name_or_host(None).unwrap_or_else(|_| "CLIENT".to_owned());
+    let mut progress = Progress::new(&options.name, client, options.json);
+    let deadline = match options.wait {
+        Wait::AtMost(length) => Some(clock::now().mono.after(length)),
+        Wait::Forever => None,
+    };
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let outcome = try_once(options, deadline, &mut progress);
+        let failure = match outcome {
+            Ok(Outcome::Value(value)) => return Ok(value),
+            Ok(Outcome::Answer(answer)) => answer_failure(options, answer),
+            Err(error) => agent_failure(error),
+        };
+        let left = deadline.map(|deadline| deadline.since(clock::now().mono));
+        if !failure.is_passing || left.is_some_and(|left| left.is_zero()) {
+            return Err(failure.failure);
+        }
+        progress.again(&failure.failure.to_string(), left);
+        thread::sleep(left.map_or(pause, |left| pause.min(left)));
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn try_once(
+    options: &GetOptions,
+    deadline: Option<Monotonic>,
+    progress: &mut Progress<'_>,
+) -> Result<Outcome, AgentError> {
+    let of_try = || {
+        let least = clock::now().mono.after(TRY);
+        deadline.map(|deadline| deadline.max(least))
+    };
+    ask(&options.socket, &options.name, of_try(), &mut |answer| {
+        progress.answer(answer);
+        match answer {
+            LocalAnswer::Waiting(_) => Some(clock::now().mono.after(WAITING)),
+            _ => of_try(),
+        }
+    })
+}
+
+/// A failure of one try.
+struct TryFailure {
+    failure: Failure,
+    /// The next try may succeed without anybody doing anything.
+    is_passing: bool,
+}
+
+fn passing(failure: Failure) -> TryFailure {
+    TryFailure {
+        failure,
+        is_passing: true,
+    }
+}
+
+fn lasting(failure: Failure) -> TryFailure {
+    TryFailure {
+        failure,
+        is_passing: false,
+    }
+}
+
+fn agent_failure(error: AgentError) -> TryFailure {
+    let what = format_error(&error);
+    match error {
+        AgentError::NoAgent(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            lasting(Failure::new(EX_NOPERM, what))
+        }
+        AgentError::NoAgent(..) => lasting(Failure::new(EX_UNAVAILABLE, what).hint(
+            "systemctl status nightlatch-agent; it needs host keys: nightlatch enroll --host-key",
+        )),
+        AgentError::Ended | AgentError::Io(_) => passing(
+            Failure::new(EX_UNAVAILABLE, what).hint("journalctl -u nightlatch-agent says why"),
+        ),
+        AgentError::TimedOut => passing(no_server(what)),
+        AgentError::Form(_) => lasting(
+            Failure::new(EX_PROTOCOL, what)
+                .hint("systemctl restart nightlatch-agent, if it was updated"),
+        ),
+    }
+}
+
+fn no_server(what: impl Into<String>) -> Failure {
+    Failure::new(EX_TEMPFAIL, what)
+        .hint("journalctl -u nightlatch-agent says why; --wait gives it more time")
+}
+
+fn answer_failure(options: &GetOptions, answer: LocalAnswer) -> TryFailure {
+    match answer {
+        LocalAnswer::Refused { reason, .. } => lasting(refused(options, reason.as_ref())),
+        LocalAnswer::Rejected(reason) => lasting(rejected(options, reason)),
+        LocalAnswer::Failed(failure) => failed(&failure),
+        // These are not last lines.
+        LocalAnswer::Trying | LocalAnswer::Waiting(_) | LocalAnswer::Value(_) => {
+            lasting(Failure::new(EX_PROTOCOL, "the agent sent no answer"))
+        }
+    }
+}
+
+fn refused(options: &GetOptions, reason: Option<&ReasonWord>) -> Failure {
+    let name = &options.name;
+    match reason.map(ReasonWord::as_str) {
+        Some(reason @ "no-such-secret") => {
+            Failure::new(EX_NOINPUT, format!("the server has no such secret for this machine ({reason})"))
+                .hint(format!("nightlatch secret put CLIENT {name} gives it one"))
+        }
+        Some(reason) => Failure::new(EX_NOINPUT, format!("the server refuses: {reason}"))
+            .hint("on the server: nightlatch why CLIENT"),
+        None => Failure::new(
+            EX_NOINPUT,
+            "the server refuses and gives no reason: it does not know this host key, or no named secrets",
+        )
+        .hint("on the server: nightlatch log; its clients.conf needs host_key_id of this machine"),
+    }
+}
+
+fn rejected(options: &GetOptions, reason: RejectionReason) -> Failure {
+    let name = &options.name;
+    let hint = match reason {
+        RejectionReason::Forged => {
+            "compare /etc/nightlatch/admin-keys with `nightlatch admin-key show`; if they are the same, the server is not \
+             to be trusted"
+                .to_owned()
+        }
+        RejectionReason::Expired => format!("compare the clock; or seal {name} anew: nightlatch secret put CLIENT {name}"),
+        RejectionReason::RolledBack => format!(
+            "the server, or a backup of it, has an older one: seal {name} anew with `nightlatch secret put CLIENT {name}`"
+        ),
+        RejectionReason::Swapped | RejectionReason::Malformed | RejectionReason::Other => format!(
+            "seal {name} anew with `nightlatch secret put CLIENT {name}`; if that does not help, the server is not to be \
+             trusted"
+        ),
+    };
+    Failure::new(
+        EX_DATAERR,
+        format!(
+            "the agent does not believe what the server gave: {reason}: {}",
+            reason.sentence()
+        ),
+    )
+    .hint(hint)
+}
+
+fn failed(failure: &LocalFailure) -> TryFailure {
+    let text = failure.text();
+    match failure.kind {
+        LocalFailureKind::NotAllowed => lasting(Failure::new(EX_NOPERM, text)),
+        LocalFailureKind::Busy => passing(Failure::new(EX_TEMPFAIL, text)),
+        LocalFailureKind::NoServer => passing(no_server(text)),
+        LocalFailureKind::Setup => lasting(Failure::new(EX_CONFIG, text)),
+        LocalFailureKind::State => lasting(Failure::new(EX_OSERR, text)),
+        LocalFailureKind::Request | LocalFailureKind::Other => lasting(
+            Failure::new(EX_PROTOCOL, format!("the agent cannot do this: {text}"))
+                .hint("systemctl restart nightlatch-agent, if it was updated"),
+        ),
+    }
+}

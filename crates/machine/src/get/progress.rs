@@ -1,0 +1,128 @@
+//! What happens while a secret is asked for: to the service manager, and to standard error. Never a value.
+
+use std::time::Duration;
+
+use nightlatch_console::failure::note;
+use nightlatch_console::output::{complain, human};
+use nightlatch_core::name::shell_word;
+use nightlatch_core::secret_name::SecretName;
+use nightlatch_proto::local::{LocalAnswer, LocalWaiting};
+use sd_notify::NotifyState;
+use serde_json::{Value, json};
+
+/// Tells each step, and a person each only once.
+pub(super) struct Progress<'o> {
+    pub(super) name: &'o SecretName,
+    /// The client's name in the command that approves: this machine's, unless somebody gave it another one.
+    pub(super) client: String,
+    pub(super) json: bool,
+    /// The request of which a person was told.
+    told: Option<u64>,
+    /// A person was told that no server answers.
+    is_told_of_none: bool,
+}
+
+impl<'o> Progress<'o> {
+    pub(super) fn new(name: &'o SecretName, client: String, json: bool) -> Self {
+        Self {
+            name,
+            client,
+            json,
+            told: None,
+            is_told_of_none: false,
+        }
+    }
+
+    /// A line of the agent.
+    pub(super) fn answer(&mut self, answer: &LocalAnswer) {
+        let name = self.name;
+        match answer {
+            LocalAnswer::Trying => {
+                status(&format!("asking the servers for {name}"));
+                self.line(&json!({"event": "trying", "name": name.as_str()}));
+            }
+            LocalAnswer::Waiting(waiting) => self.waiting(waiting),
+            _ => {}
+        }
+    }
+
+    fn waiting(&mut self, waiting: &LocalWaiting) {
+        let text = waiting_text(waiting, &self.client);
+        status(&text);
+        let left = waiting.left.map(|left| left.as_secs());
+        let reason = waiting.reason.as_ref().map(|reason| reason.as_str());
+        self.line(&json!({
+            "event": "waiting", "name": self.name.as_str(), "reason": reason, "left": left,
+            "request": waiting.reference,
+        }));
+        if !self.json && self.told.replace(waiting.reference) != Some(waiting.reference) {
+            note(format_args!("{}: {text}", self.name));
+        }
+    }
+
+    /// No server answers, and it is asked again for so long.
+    pub(super) fn again(&mut self, why: &str, left: Option<Duration>) {
+        let left = match left {
+            Some(left) => format!("trying for {} more", human::length(left)),
+            None => "trying again".to_owned(),
+        };
+        status(&format!("{why}; {left}"));
+        self.line(&json!({"event": "retry", "name": self.name.as_str(), "why": why}));
+        if !self.json && !std::mem::replace(&mut self.is_told_of_none, true) {
+            note(format_args!("{}: {why}; {left}", self.name));
+        }
+    }
+
+    fn line(&self, value: &Value) {
+        if self.json {
+            complain(&format!("{value}\n"));
+        }
+    }
+}
+
+/// A line in `systemctl status`.
+pub(super) fn status(text: &str) {
+    // Without a service manager there is nobody to tell.
+    let _ = sd_notify::notify(&[NotifyState::Status(text)]);
+}
+
+fn waiting_text(waiting: &LocalWaiting, client: &str) -> String {
+    let left = waiting
+        .left
+        .map(|left| format!(", {} left", human::length(left)))
+        .unwrap_or_default();
+    let request = waiting.reference;
+    match waiting.reason.as_ref().map(|reason| reason.as_str()) {
+        Some("approval") | None => {
+            let client = shell_word(client);
+            format!(
+                "waiting for an approval, request {request}{left}: nightlatch approve {client} --request {request}"
+            )
+        }
+        Some(other) => format!("waiting ({other}), request {request}{left}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nightlatch_proto::release::ReasonWord;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_names_the_command_that_ends_it() {
+        let waiting = |reason: Option<&str>, left: Option<u64>| LocalWaiting {
+            reason: reason.and_then(ReasonWord::new),
+            left: left.map(Duration::from_secs),
+            reference: 4711,
+        };
+        assert_eq!(
+            waiting_text(&waiting(Some("approval"), Some(58)), "web1"),
+            "waiting for an approval, request 4711, 58 s left: nightlatch approve web1 --request 4711"
+        );
+        assert_eq!(
+            waiting_text(&waiting(Some("checking"), None), "web1"),
+            "waiting (checking), request 4711"
+        );
+    }
+}
