@@ -72,6 +72,8 @@ fn each_package_has_what_it_is_for() {
                 "/lib/systemd/system/nightlatch-agent.service",
                 "/lib/systemd/system/nightlatch-agent-boot.service",
                 "/lib/systemd/system/nightlatch-agent-hibernate.service",
+                "/lib/systemd/system/nightlatch-secret@.service",
+                "/lib/systemd/system/run-nightlatch-credentials.mount",
                 "/usr/lib/sysusers.d/nightlatch-agent.conf",
                 "/etc/init.d/nightlatch-agent",
                 "/etc/nightlatch/agent.conf",

@@ -6,5 +6,6 @@ mod client;
 mod inhibit;
 mod key_socket;
 mod mandos;
+mod named_secrets;
 mod server;
 mod sysv;
