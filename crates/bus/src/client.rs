@@ -8,6 +8,7 @@ use nightlatch_core::checker::Checker;
 use nightlatch_core::client_settings;
 use nightlatch_core::explanation::{ClientFacts, PendingRequestFacts};
 use nightlatch_core::key_id::{Fingerprint, KeyId};
+use nightlatch_core::registry::LEAST_APPROVAL_DELAY;
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::Wall;
 
@@ -114,7 +115,8 @@ macro_rules! declare_view {
                     | P::LeavingUntil
                     | P::Unaccounted
                     | P::Pokeable
-                    | P::HostOpenPGP => return self.guard.field(property),
+                    | P::HostOpenPGP
+                    | P::WaitingSecrets => return self.guard.field(property),
                 })
             }
 
@@ -142,7 +144,8 @@ macro_rules! declare_view {
                     | P::LeavingUntil
                     | P::Unaccounted
                     | P::Pokeable
-                    | P::HostOpenPGP => return self.guard.value(property),
+                    | P::HostOpenPGP
+                    | P::WaitingSecrets => return self.guard.value(property),
                 })
             }
         }
@@ -196,13 +199,21 @@ impl ClientView {
             .filter(|_| self.approval_pending)?;
         match self.needs_person() {
             true => self.expires,
+            false if self.waits_for_named() => {
+                Some(asked.after(self.approval_delay.max(LEAST_APPROVAL_DELAY)))
+            }
             false => Some(asked.after(self.approval_delay)),
         }
     }
 
     /// True when its pending request is granted without a decision of a person.
     pub fn granted_by_default(&self) -> bool {
-        self.approved_by_default && !self.needs_person()
+        self.approved_by_default && !self.needs_person() && !self.waits_for_named()
+    }
+
+    /// True while a request for a named secret waits.
+    pub const fn waits_for_named(&self) -> bool {
+        !self.guard.waiting_secrets.is_empty()
     }
 
     /// Its state, as far as its properties alone tell.
@@ -211,6 +222,7 @@ impl ClientView {
             description: None,
             until: self.decided_at(),
             approved_by_default: self.granted_by_default(),
+            is_named: self.waits_for_named(),
         });
         ClientFacts {
             name: &self.name,
@@ -290,6 +302,7 @@ mod tests {
             times: [Option<i64>; 2],
             host_key_id in "[0-9a-f]{0,4}",
             host_openpgp in "[0-9a-f]{0,4}",
+            waiting_secrets in "[a-z ]{0,4}",
             unaccounted: u32,
             pokeable: bool,
         ) -> GuardView {
@@ -302,6 +315,7 @@ mod tests {
                 unaccounted,
                 pokeable,
                 host_openpgp,
+                waiting_secrets,
             }
         }
     }

@@ -137,6 +137,7 @@ macro_rules! declare_properties {
             Unaccounted,
             Pokeable,
             HostOpenPGP,
+            WaitingSecrets,
         }
 
         impl Property {
@@ -162,6 +163,7 @@ macro_rules! declare_properties {
                 Self::Unaccounted,
                 Self::Pokeable,
                 Self::HostOpenPGP,
+                Self::WaitingSecrets,
             ];
 
             const fn row(self) -> Row {
@@ -192,6 +194,7 @@ macro_rules! declare_properties {
                     Self::Unaccounted => Row("Unaccounted", Count, Read, Value),
                     Self::Pokeable => Row("Pokeable", Boolean, Read, Value),
                     Self::HostOpenPGP => Row("HostOpenPGP", Text, Read, Value),
+                    Self::WaitingSecrets => Row("WaitingSecrets", Text, Read, Value),
                 }
             }
 
@@ -251,7 +254,8 @@ impl Property {
             | Self::LeavingUntil
             | Self::Unaccounted
             | Self::Pokeable
-            | Self::HostOpenPGP => NIGHTLATCH_CLIENT,
+            | Self::HostOpenPGP
+            | Self::WaitingSecrets => NIGHTLATCH_CLIENT,
             _ => CLIENT,
         }
     }
@@ -439,7 +443,7 @@ mod tests {
         let names: Vec<_> = Property::own().map(Property::name).collect();
         assert_eq!(
             names.join(" "),
-            "HostKeyID GuardState Suspect LastHeartbeat LeavingUntil Unaccounted Pokeable HostOpenPGP"
+            "HostKeyID GuardState Suspect LastHeartbeat LeavingUntil Unaccounted Pokeable HostOpenPGP WaitingSecrets"
         );
         assert!(Property::own().all(|it| it.access() == Access::Read));
         assert!(Property::all().all(|it| it.interface() == CLIENT));

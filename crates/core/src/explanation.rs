@@ -4,10 +4,12 @@
 //! server. What a stock server does not show is `None`.
 
 mod guard;
+mod pending;
 #[cfg(test)]
 mod tests;
 
 pub use guard::{GuardFacts, suspicion};
+pub use pending::{PendingRequestFacts, how_many_are_its_own, several_pending};
 
 use std::time::Duration;
 
@@ -103,17 +105,6 @@ impl StateRecord {
     }
 }
 
-/// A request that waits for a decision.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PendingRequestFacts {
-    /// Its number, peer, time and boot.
-    pub description: Option<String>,
-    /// The time of the decision without a person.
-    pub until: Option<Wall>,
-    /// The decision without a person.
-    pub approved_by_default: bool,
-}
-
 /// Facts about a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(
@@ -168,7 +159,7 @@ impl ClientFacts<'_> {
             ReleaseForecast::Refused(Refusal::Disabled)
         } else if suspect.is_some() {
             ReleaseForecast::NeedsPerson
-        } else if self.pending.is_empty() && self.approval_delay.is_zero() {
+        } else if self.pending.iter().all(|it| it.is_named) && self.approval_delay.is_zero() {
             ReleaseForecast::Released(Grant::NotNeeded)
         } else {
             ReleaseForecast::NeedsApproval
@@ -209,10 +200,11 @@ impl ClientFacts<'_> {
             ReleaseVerdict::Released,
             (reason, since, until),
             format!(
-                "{} is enabled{gets}.{} {}",
+                "{} is enabled{gets}.{} {}{}",
                 self.name,
                 self.guard_sentences(),
-                self.outlook()
+                self.outlook(),
+                self.beside_a_release()
             ),
         )
     }
@@ -224,44 +216,32 @@ impl ClientFacts<'_> {
             ("agent-asked", self.last_enabled, until),
             format!(
                 "{} is enabled, and its agent is asked when a boot requests its secret: the boot gets it after {}, unless \
-                 the agent answers in that time that the machine is up.{} {}",
+                 the agent answers in that time that the machine is up.{} {}{}",
                 self.name,
                 at_least_a_second(wait),
                 self.guard_sentences(),
-                self.outlook()
+                self.outlook(),
+                self.beside_a_release()
             ),
         )
     }
 
+    /// Requests for named secrets that wait although the boot secret needs no decision.
+    fn beside_a_release(&self) -> String {
+        let pending = self.pending_sentence();
+        pending.map_or_else(String::new, |pending| format!(" {pending}"))
+    }
+
     fn needs_decision(&self, forecast: ReleaseForecast, until: Option<Wall>) -> Explanation {
         let (reason, rule) = self.rule_of_decision(forecast);
-        let (name, word) = (self.name, shell_word(self.name));
-        let text = match &self.pending[..] {
-            [] => format!(
+        let name = self.name;
+        let text = match self.pending_sentence() {
+            None => format!(
                 "{name} is enabled; {rule}. No request is pending.{} {}",
                 self.guard_sentences(),
                 self.outlook()
             ),
-            [only] => {
-                let which = only.description.as_ref();
-                let which = which.map_or_else(String::new, |it| format!(": {it}"));
-                let then = decision_by_default(only.approved_by_default);
-                let when = only
-                    .until
-                    .map_or_else(String::new, |it| format!(" at {}", at(it)));
-                format!(
-                    "{name} has a pending request{which}. Without a decision it is {then}{when}. Decide with: \
-                     nightlatch approve {word}, or nightlatch deny {word}.{}",
-                    self.guard_sentences()
-                )
-            }
-            several => {
-                let descriptions = several
-                    .iter()
-                    .map(|it| it.description.clone().unwrap_or_default());
-                let several = several_pending(name, &descriptions.collect::<Vec<_>>());
-                format!("{several}.{}", self.guard_sentences())
-            }
+            Some(pending) => format!("{pending}{}", self.guard_sentences()),
         };
         // Without a decision of a person it ends with the first of them.
         let decided = self.pending.iter().filter_map(|it| it.until).min();
@@ -468,17 +448,6 @@ fn explanation(
         until,
         text,
     }
-}
-
-/// Asks to decide on one of several pending requests of the client `name`.
-pub fn several_pending(name: &str, descriptions: &[String]) -> String {
-    format!(
-        "{name} has {} pending requests, of which at most one is its own: {}. Decide on one of them: nightlatch approve \
-         --request NUMBER {}",
-        descriptions.len(),
-        descriptions.join("; "),
-        shell_word(name)
-    )
 }
 
 /// A length of time that is not shown as none.

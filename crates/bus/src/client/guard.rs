@@ -27,6 +27,8 @@ pub struct GuardView {
     pub pokeable: bool,
     /// The OpenPGP public key of the machine's agent in base64; empty where the section has none.
     pub host_openpgp: String,
+    /// The named secrets that requests wait for, with spaces between them.
+    pub waiting_secrets: String,
 }
 
 impl GuardView {
@@ -42,6 +44,7 @@ impl GuardView {
             P::Unaccounted => &mut self.unaccounted,
             P::Pokeable => &mut self.pokeable,
             P::HostOpenPGP => &mut self.host_openpgp,
+            P::WaitingSecrets => &mut self.waiting_secrets,
             _ => return None,
         })
     }
@@ -58,6 +61,7 @@ impl GuardView {
             P::Unaccounted => self.unaccounted.to_value(),
             P::Pokeable => self.pokeable.to_value(),
             P::HostOpenPGP => self.host_openpgp.to_value(),
+            P::WaitingSecrets => self.waiting_secrets.to_value(),
             _ => return None,
         })
     }
@@ -82,7 +86,8 @@ impl ClientView {
     pub fn needs_person(&self) -> bool {
         let guard = self.guard_facts();
         let suspect = guard.and_then(|guard| guard.suspicion_in_force());
-        suspect.is_some() || self.has_agent() && self.approval_pending && !self.needs_approval()
+        let is_boot = self.approval_pending && !self.waits_for_named();
+        suspect.is_some() || self.has_agent() && is_boot && !self.needs_approval()
     }
 
     /// The properties of our own interface, in the order of the table. None at a server without it.

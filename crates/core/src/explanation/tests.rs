@@ -86,6 +86,7 @@ fn pending(description: &str) -> PendingRequestFacts {
         description: Some(description.to_owned()),
         until: Some(NOW.after(MINUTE)),
         approved_by_default: false,
+        is_named: false,
     }
 }
 
@@ -316,6 +317,43 @@ fn a_client_that_needs_approval_names_its_pending_requests() {
         text.contains("2 pending requests, of which at most one is its own: 4; 5."),
         "{text}"
     );
+}
+
+#[test]
+fn requests_for_named_secrets_are_told_beside_the_boot_secret() {
+    let named = |description| PendingRequestFacts {
+        is_named: true,
+        ..pending(description)
+    };
+    let explained = |requests| {
+        let facts = ClientFacts {
+            pending: requests,
+            ..facts()
+        };
+        facts.explain(NOW)
+    };
+    let explanation = explained(vec![named("4, for the secret pin")]);
+    assert_eq!(explanation.verdict, ReleaseVerdict::Released);
+    assert!(
+        explanation.text.contains("without approval.")
+            && explanation.text.ends_with(
+                " db has a pending request: 4, for the secret pin. Without a decision it is refused at \
+                 2023-11-14 22:14:20 UTC. Decide with: nightlatch approve db, or nightlatch deny db."
+            ),
+        "{}",
+        explanation.text
+    );
+    for (requests, expected) in [
+        (vec![named("4"), named("5")], "2 pending requests: 4; 5."),
+        (vec![named("4"), pending("5")], "2 pending requests: 4; 5."),
+        (
+            vec![named("4"), pending("5"), pending("6")],
+            "3 pending requests, and at most one of the 2 for its boot secret is its own: 4; 5; 6.",
+        ),
+    ] {
+        let text = explained(requests).text;
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 #[test]

@@ -250,6 +250,20 @@ impl Registry {
         available(self.named.find(client, name), now).err()
     }
 
+    /// The named secrets that requests of a client wait for, in order.
+    pub fn waiting_secrets(&self, id: ClientId) -> Vec<SecretName> {
+        let waiting = self
+            .clients
+            .get(&id)
+            .into_iter()
+            .flat_map(|it| it.waiting.iter());
+        let names = waiting.filter_map(|(request, _)| self.requests.get(&request)?.secret.clone());
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The named secrets of a client, or of all, in the order of clients and names.
     pub fn named_secrets(&self, of: Option<ClientId>) -> Vec<NamedSecretInfo> {
         let clients = self.clients.iter();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nightlatch_bus::client::CheckStatus;
 use nightlatch_bus::error::BusError;
 use nightlatch_bus::names::ClientPath;
-use nightlatch_bus::own::RecordQuery;
+use nightlatch_bus::own::{PendingRequest, RecordQuery};
 use nightlatch_bus::property::{Property, PropertyValue};
 use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_bus::signal::{ServerSignal, SignalStream};
@@ -271,7 +271,11 @@ async fn decide(
         [only] if approved => server.decide(only.number, true).await,
         [_, _, ..] => {
             let requests = requests.into_iter();
-            let requests = requests.map(|it| (it.number, it.peer)).collect();
+            let place = |it: PendingRequest| match it.secret {
+                Some(name) => (it.number, format!("{} for the secret {name}", it.peer)),
+                None => (it.number, it.peer),
+            };
+            let requests = requests.map(place).collect();
             // Who does not listen is found out by the caller.
             drop(events.send(MonitorEvent::Several(action.clone(), requests)));
             Ok(())

@@ -14,6 +14,7 @@ use nightlatch_console::ask;
 use nightlatch_console::failure::{EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Failure, note, warn};
 use nightlatch_console::output::human;
 use nightlatch_console::output::table::visible;
+use nightlatch_core::explanation::how_many_are_its_own;
 use nightlatch_core::name::shell_word;
 use nightlatch_core::time::Wall;
 
@@ -174,14 +175,18 @@ async fn one(
     outcome::print(done(approve), &[client], vec![answer], &options.sure)
 }
 
-/// One line of text: number, address, age and boot.
+/// One line of text: number, address, age and boot, and the secret unless it is the boot secret.
 fn line(request: &PendingRequest, now: Wall) -> String {
     let boot = match &request.boot {
         Some(boot) => format!("boot {}", visible(boot)),
         None => "boot unknown".to_owned(),
     };
+    let secret = match &request.secret {
+        Some(name) => format!(", for the secret {}", visible(name)),
+        None => String::new(),
+    };
     format!(
-        "{} from {}, {}, {boot}",
+        "{} from {}, {}, {boot}{secret}",
         request.number,
         visible(&request.peer),
         human::ago(Some(request.since), now)
@@ -192,7 +197,11 @@ fn line(request: &PendingRequest, now: Wall) -> String {
 fn list(approve: bool, requests: &[PendingRequest], now: Wall) -> String {
     let mut text = match requests.len() {
         1 => "this one does".to_owned(),
-        count => format!("{count} requests with its key are pending, and at most one is its own"),
+        count => {
+            let named = requests.iter().filter(|it| it.secret.is_some()).count();
+            let own = how_many_are_its_own(count, named);
+            format!("{count} requests with its keys are pending{own}")
+        }
     };
     for request in requests {
         // Writing to a string cannot fail.

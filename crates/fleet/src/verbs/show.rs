@@ -115,26 +115,27 @@ fn check(client: &ClientView) -> String {
     last
 }
 
+/// What waits now, if anything does.
+fn pending(client: &ClientView) -> String {
+    match (client.approval_pending, &client.guard.waiting_secrets[..]) {
+        (false, _) => String::new(),
+        (true, "") => "; a request waits now".to_owned(),
+        (true, names) => format!("; a request waits now (named secret {names})"),
+    }
+}
+
 fn approval(client: &ClientView) -> String {
     if client.needs_person() {
-        let now = if client.approval_pending {
-            "; a request waits now"
-        } else {
-            ""
-        };
+        let now = pending(client);
         return format!("asked for until its deadline, then refused{now}");
     }
     if !client.needs_approval() {
-        return "not asked for".to_owned();
+        return format!("not asked for{}", pending(client));
     }
     let delay = human::setting(client.approval_delay);
     let then = decision_by_default(client.approved_by_default);
     let counts = human::setting(client.approval_duration);
-    let now = if client.approval_pending {
-        "; a request waits now"
-    } else {
-        ""
-    };
+    let now = pending(client);
     format!("asked for {delay}, then {then}; a decision counts for {counts}{now}")
 }
 

@@ -47,6 +47,7 @@ pub(super) fn explain(
         description: Some(it.to_string()),
         until: Some(it.until),
         approved_by_default: it.approved_by_default,
+        is_named: it.request.secret.is_some(),
     });
     ClientFacts {
         forecast: Some(forecast),

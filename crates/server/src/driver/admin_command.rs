@@ -86,7 +86,8 @@ pub(crate) enum AdminError {
 fn several(waiting: &[WaitingRequest]) -> String {
     let name = waiting.first().map_or("it", |it| it.client.as_str());
     let descriptions: Vec<String> = waiting.iter().map(ToString::to_string).collect();
-    several_pending(name, &descriptions)
+    let named = waiting.iter().filter(|it| it.request.secret.is_some());
+    several_pending(name, &descriptions, named.count())
 }
 
 impl AdminCommand {

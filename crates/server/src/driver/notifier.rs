@@ -78,10 +78,11 @@ impl EventNotifier {
             Some(subscriber) if subscriber.is_gone() => self.subscriber = None,
             Some(subscriber) if subscriber.needs_all() => self.send_all(registry),
             Some(subscriber) if subscriber.gets_events() => {
-                let client = id.and_then(|id| registry.client(id));
+                let client = id.and_then(|id| Some((id, registry.client(id)?)));
+                let view = client.map(|(id, client)| view(client, &registry.waiting_secrets(id)));
                 subscriber.offer(Update::Event(Box::new(EventNotice {
                     report: report.clone(),
-                    view: client.map(view),
+                    view,
                     command,
                 })));
             }
@@ -96,7 +97,8 @@ impl EventNotifier {
     /// Sends the subscriber the state of all clients.
     fn send_all(&mut self, registry: &Registry) {
         if let Some(subscriber) = &mut self.subscriber {
-            let all = registry.iter().map(|(id, client)| (id, view(client)));
+            let all = registry.iter();
+            let all = all.map(|(id, client)| (id, view(client, &registry.waiting_secrets(id))));
             subscriber.offer(Update::AllClients(all.collect()));
         }
     }

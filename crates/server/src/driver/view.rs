@@ -3,8 +3,10 @@
 use nightlatch_bus::client::{ClientView, GuardView};
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::client::Client;
+use nightlatch_core::secret_name::SecretName;
 
-pub(super) fn view(client: &Client) -> ClientView {
+/// `waiting` are the named secrets that its requests wait for.
+pub(super) fn view(client: &Client, waiting: &[SecretName]) -> ClientView {
     let name = client.name().as_str();
     let path = ClientPath::of_name(name);
     ClientView {
@@ -18,12 +20,13 @@ pub(super) fn view(client: &Client) -> ClientView {
         approval_pending: client.approval_pending(),
         last_approval_request: client.last_approval_request(),
         needs_proof: client.needs_proof(),
-        guard: guard(client),
+        guard: guard(client, waiting),
         ..ClientView::new(path, name.to_owned(), client.settings())
     }
 }
 
-fn guard(client: &Client) -> GuardView {
+fn guard(client: &Client, waiting: &[SecretName]) -> GuardView {
+    let waiting: Vec<&str> = waiting.iter().map(SecretName::as_str).collect();
     let guard = client.guard();
     let host_key_id = client.settings().host_key_id.as_ref();
     let host_openpgp = client.settings().host_openpgp.as_ref();
@@ -35,6 +38,7 @@ fn guard(client: &Client) -> GuardView {
         leaving_until: client.leaving_until(),
         unaccounted: u32::try_from(guard.unaccounted()).unwrap_or(u32::MAX),
         pokeable: client.is_pokeable(),
+        waiting_secrets: waiting.join(" "),
         host_openpgp: host_openpgp.map(ToString::to_string).unwrap_or_default(),
     }
 }

@@ -43,7 +43,11 @@ pub(crate) fn requests(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
             Some(reason) => format!(", suspect ({})", reason.as_str()),
             None => String::new(),
         };
-        let text = format!("{then} in {}{suspect}", exactly(left));
+        let secret = match &client.guard.waiting_secrets[..] {
+            "" => String::new(),
+            names => format!(", named secret {names}"),
+        };
+        let text = format!("{then} in {}{secret}{suspect}", exactly(left));
         let columns = &areas.columns;
         let width = columns.name.width.min(area.width);
         brush.text(columns.name.x, y, width, &client.name, Role::Plain);

@@ -41,7 +41,7 @@ impl State {
         let name = action.name.clone();
         self.note(
             Severity::Warning,
-            format!("{name} has {count} pending requests, of which at most one is its own"),
+            format!("{name} has {count} pending requests, and a decision is for one"),
         );
         if self.mode != Mode::Browse
             || !matches!(action.act, ActionKind::Approve | ActionKind::Deny)
