@@ -1,7 +1,7 @@
 //! Servers at the addresses where the machine's agent last reached them. A boot tries them beside its search, and not in
 //! place of it: an address is only a hint, and what answers there is believed no more than any server that is found.
 
-use std::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use crate::connect::{ServerList, Target, TargetHost};
 

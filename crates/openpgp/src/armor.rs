@@ -1,8 +1,9 @@
-//! ASCII armour, taken off before anything is parsed: so the parser is compiled for one kind of input,
+//! ASCII armour and its headers. It is taken off before anything is parsed: so the parser is compiled for one kind of input,
 //! which keeps the boot client small.
 
 use std::io::{self, Read};
 
+use pgp::armor::Headers;
 use zeroize::Zeroizing;
 
 /// The binary form of what is in ASCII armour; `None` when it is binary already, which shows in its
@@ -15,4 +16,10 @@ pub(crate) fn dearmor(file: &[u8]) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut binary = Zeroizing::new(Vec::with_capacity(file.len()));
     pgp::armor::Dearmor::new(file).read_to_end(&mut binary)?;
     Ok(Some(binary))
+}
+
+/// The header with a comment, on one line.
+pub(crate) fn comment_header(comment: &str) -> Headers {
+    let comment = comment.replace(char::is_control, " ");
+    Headers::from([("Comment".to_owned(), vec![comment])])
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use nightlatch_core::key_id::Fingerprint;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Wall;
-use pgp::armor::Headers;
 use pgp::composed::{ArmorOptions, KeyType, SignedKeyDetails, SignedSecretKey, SignedSecretSubKey};
 use pgp::crypto::{ecc_curve::ECCCurve, hash::HashAlgorithm, sym::SymmetricKeyAlgorithm};
 use pgp::packet::{
@@ -21,6 +20,7 @@ use rand::RngCore;
 use rand::rngs::OsRng;
 use zeroize::Zeroizing;
 
+use crate::armor::comment_header;
 use crate::seal::timestamp;
 use crate::{Error, SecretKey};
 
@@ -335,9 +335,4 @@ fn armor(key: SecretKey, comment: &str) -> Result<KeyPair, Error> {
         public_armored,
         fingerprint: key.fingerprint(),
     })
-}
-
-pub(crate) fn comment_header(comment: &str) -> Headers {
-    let comment = comment.replace(char::is_control, " ");
-    Headers::from([("Comment".to_owned(), vec![comment])])
 }

@@ -14,8 +14,7 @@ use pgp::packet::{self, KeyFlags, Signature, SubpacketData};
 use pgp::types::{KeyDetails, Password, SecretParams};
 
 use crate::Error;
-use crate::armor::dearmor;
-use crate::generate::comment_header;
+use crate::armor::{comment_header, dearmor};
 
 /// The most bytes a key file may have. An armoured RSA-4096 secret key takes 7 kB; the rest is
 /// room for signatures of others.

@@ -13,14 +13,13 @@ use pgp::composed::{DecryptionOptions, Edata, Esk, Message, PlainSessionKey, Sig
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{PacketParser, PublicKeyEncryptedSessionKey, Signature, SignatureType};
 use pgp::types::{
-    CompressionAlgorithm, DecryptionKey, EskType, KeyDetails, Password, PkeskVersion,
-    Seipdv1ReadMode, VerifyingKey,
+    CompressionAlgorithm, DecryptionKey, EskType, Password, PkeskVersion, Seipdv1ReadMode,
 };
 use zeroize::Zeroizing;
 
 use crate::armor::dearmor;
 use crate::key::KeyPart;
-use crate::validity::verify_admin;
+use crate::validity::{check, names, verify_admin};
 use crate::{AdminKeys, Error, PublicKey, SecretKey, derive};
 
 /// The most bytes a message may have: what cryptsetup(8) reads of a key file at most (8 MiB), and
@@ -307,15 +306,6 @@ fn data_signature<'a>(reader: &'a SignatureManyReader<'_>, index: usize) -> Opti
         None | Some(HashAlgorithm::None | HashAlgorithm::Md5)
     );
     (over_data && !broken_hash).then_some(signature)
-}
-
-pub(crate) fn check(message: &Message<'_>, index: usize, key: &impl VerifyingKey) -> bool {
-    message.verify_nested_explicit(index, key).is_ok()
-}
-
-pub(crate) fn names(signature: &Signature, key: &impl KeyDetails) -> bool {
-    signature.issuer_key_id().contains(&&key.legacy_key_id())
-        || signature.issuer_fingerprint().contains(&&key.fingerprint())
 }
 
 /// Parses one layer, after its packets were counted.

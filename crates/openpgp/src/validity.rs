@@ -8,10 +8,9 @@ use nightlatch_core::time::Wall;
 use pgp::composed::Message;
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType, SubpacketData};
-use pgp::types::{Duration, KeyDetails, Timestamp};
+use pgp::types::{Duration, KeyDetails, Timestamp, VerifyingKey};
 
 use crate::key::KeyPart;
-use crate::open::{check, names};
 use crate::{AdminKeys, Error, PublicKey};
 
 const MICROS: i64 = 1_000_000;
@@ -158,4 +157,15 @@ fn signature_problem(signature: &Signature, now: Wall) -> Option<&'static str> {
     let lifetime = signature.signature_expiration_time();
     let lifetime = lifetime.filter(|lifetime| lifetime.as_secs() > 0);
     is_over(created, lifetime, now).then_some("its signature has expired, or the clock is wrong")
+}
+
+/// True when `key` has made the signature `index` of the content just read.
+pub(crate) fn check(message: &Message<'_>, index: usize, key: &impl VerifyingKey) -> bool {
+    message.verify_nested_explicit(index, key).is_ok()
+}
+
+/// True when `signature` says that `key` has made it.
+pub(crate) fn names(signature: &Signature, key: &impl KeyDetails) -> bool {
+    signature.issuer_key_id().contains(&&key.legacy_key_id())
+        || signature.issuer_fingerprint().contains(&&key.fingerprint())
 }

@@ -6,7 +6,7 @@ use pgp::crypto::sym::SymmetricKeyAlgorithm;
 use pgp::packet::{
     LiteralData, PacketTrait, SignatureConfig, Subpacket, SubpacketData, SymEncryptedProtectedData,
 };
-use pgp::types::SigningKey;
+use pgp::types::{KeyDetails as _, SigningKey};
 use proptest::prelude::*;
 use rand::rngs::OsRng;
 
