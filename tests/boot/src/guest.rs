@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::console::{Console, ConsoleMatch};
-use crate::images::{BootSystem, DebianRelease, GuestMachine, ROOT_UUID};
+use crate::images::{BootSystem, DebianRelease, GuestMachine, MachineKind, ROOT_UUID};
 use crate::lan::Tap;
 use crate::paths::qemu;
 
@@ -50,7 +50,9 @@ impl<'a> GuestConfig<'a> {
         let arguments = ["console=ttyS0", "loglevel=4", "mitigations=off", "ro"];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
         arguments.push("root=/dev/mapper/root_crypt".to_owned());
-        arguments.push("init=/nightlatch-boot-test-init".to_owned());
+        if machine.kind != MachineKind::Booted {
+            arguments.push("init=/nightlatch-boot-test-init".to_owned());
+        }
         if system != BootSystem::InitramfsTools {
             arguments.push(format!("rd.luks.name={ROOT_UUID}=root_crypt"));
         }
@@ -161,16 +163,10 @@ impl<'a> GuestConfig<'a> {
         command.arg("-L").arg(qemu("usr/share/qemu"));
         command.arg("-L").arg(qemu("usr/share/seabios"));
         command.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", cpu]);
-        command.args([
-            "-smp",
-            "1",
-            "-m",
-            "1024",
-            "-nodefaults",
-            "-no-reboot",
-            "-display",
-            "none",
-        ]);
+        command.args(["-smp", "1", "-m", "1024", "-nodefaults", "-display", "none"]);
+        if self.machine.kind != MachineKind::Booted {
+            command.arg("-no-reboot");
+        }
         command.args(["-serial", "stdio", "-device", "virtio-rng-pci"]);
         command
             .arg("-qmp")
@@ -295,6 +291,17 @@ impl Guest {
     /// Plugs the cable of its first card in, or out.
     pub fn set_link(&self, up: bool) {
         self.monitor("set_link", json!({"name": "card0", "up": up}));
+    }
+
+    /// Cuts its power: it does nothing more.
+    pub fn cut_power(&self) {
+        self.monitor("stop", json!({}));
+    }
+
+    /// Gives it power again after [`Self::cut_power`]: it boots, with what its disk holds.
+    pub fn restore_power(&self) {
+        self.monitor("system_reset", json!({}));
+        self.monitor("cont", json!({}));
     }
 
     /// All of its memory, into a file.

@@ -24,6 +24,9 @@ pub enum MachineKind {
     /// Our client beside others that use the network before the root is open: dropbear-initramfs, and the network
     /// module of dracut.
     Reachable,
+    /// Our client, and systemd as init of the opened root with our agent. Its host key is known to [`GuestMachine::section`],
+    /// and the key of the server that it trusts is in its file `server-key.pem`.
+    Booted,
 }
 
 /// The software in the image that unlocks the root.
@@ -154,12 +157,13 @@ impl MachineKind {
             Self::Second => "second",
             Self::Stock => "stock",
             Self::Reachable => "reachable",
+            Self::Booted => "booted",
         }
     }
 
     pub fn project(self) -> Project {
         match self {
-            Self::Ours | Self::Second | Self::Reachable => Project::Ours,
+            Self::Ours | Self::Second | Self::Reachable | Self::Booted => Project::Ours,
             Self::Stock => Project::Stock,
         }
     }

@@ -4,6 +4,7 @@
 //! [`namespaces`] do the rest.
 #![forbid(unsafe_code)]
 
+pub mod booted;
 pub mod chroot;
 pub mod cli;
 pub mod console;
@@ -19,6 +20,7 @@ pub mod runner;
 pub mod scenario;
 pub mod scenarios;
 pub mod server;
+pub mod thief;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nightlatch_core::digits::Hex;
+use nightlatch_core::key_id::KeyId;
 use nightlatch_interop::programs::Project;
+use nightlatch_proto::tls::{RawKey, RawKeyKind};
 use sha2::{Digest, Sha256};
 
 use crate::chroot::{run, run_logged};
@@ -17,6 +19,9 @@ use crate::paths::tree;
 
 /// A password that does not open the disk.
 pub const WRONG: &str = "released, but not what opens the disk";
+
+/// File of a machine's folder: the private key of the server that it trusts.
+pub const SERVER_KEY: &str = "server-key.pem";
 
 /// The fewest iterations of LUKS2: no attacker is here, and the emulator is slow.
 const KDF: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
@@ -31,6 +36,9 @@ const OURS: &str = include_str!("../guest/ours.sh");
 const REACHABLE: &str = include_str!("../guest/reachable.sh");
 const ENROL: &str = include_str!("../guest/enrol.sh");
 const IMAGES: &str = include_str!("../guest/images.sh");
+const BOOTED: &str = include_str!("../guest/booted.sh");
+const BOOTED_IMAGES: &str = include_str!("../guest/booted-images.sh");
+const BOOTED_ENROL: &str = include_str!("../guest/booted-enrol.sh");
 
 /// A hash of all that goes into a machine.
 pub fn recipe(suite: DebianRelease, kind: MachineKind) -> String {
@@ -41,13 +49,15 @@ pub fn recipe(suite: DebianRelease, kind: MachineKind) -> String {
     for text in [
         INIT,
         BASE,
-        IMAGES,
         include_str!("making.rs"),
         include_str!("chroot.rs"),
     ] {
         hash.update(text);
     }
-    scripts(kind).iter().for_each(|text| hash.update(text));
+    let scripts = MakingScripts::of(kind);
+    for text in scripts.before_disk().into_iter().chain([scripts.enrol]) {
+        hash.update(text);
+    }
     if kind.project() == Project::Ours {
         for package in packages() {
             hash.update(std::fs::read(package).unwrap());
@@ -132,17 +142,21 @@ fn make_logged(suite: DebianRelease, kind: MachineKind, folder: &Path, log: &Fil
         Project::Ours => "nightlatch",
         Project::Stock => "mandos",
     };
-    let settings = format!(
+    let mut settings = format!(
         "NAME={}\nROOT_UUID={ROOT_UUID}\nDATA_UUID={DATA_UUID}\nDRACUT_MODULE={module}\n",
         kind.name()
     );
-    let [install, beside, enrol] = scripts(kind);
+    let scripts = MakingScripts::of(kind);
+    if kind == MachineKind::Booted {
+        let server = server_key(folder);
+        settings.push_str(&format!("SERVER_KEY_ID={server}\n"));
+    }
     if kind == MachineKind::Reachable {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]);
         run_logged(keygen.arg(folder.join("ssh-key")), log);
     }
-    for script in [BASE, install, beside, IMAGES] {
+    for script in scripts.before_disk() {
         run(&root, &binds, &format!("{settings}{script}"), log);
     }
     std::fs::remove_dir_all(deb).unwrap();
@@ -156,19 +170,48 @@ fn make_logged(suite: DebianRelease, kind: MachineKind, folder: &Path, log: &Fil
     init.write_all(INIT.as_bytes()).unwrap();
     drop(init);
 
-    encrypted(folder, "root.luks", ROOT_UUID, Some(&root), log);
-    encrypted(folder, "data.luks", DATA_UUID, None, log);
-    if !enrol.is_empty() {
-        run(&root, &binds, &format!("{settings}{enrol}"), log);
+    let volumes = [
+        Volume {
+            name: "root.luks",
+            uuid: ROOT_UUID,
+            content: Some(&root),
+            // A power cut must not damage it.
+            journal: kind == MachineKind::Booted,
+        },
+        Volume {
+            name: "data.luks",
+            uuid: DATA_UUID,
+            content: None,
+            journal: false,
+        },
+    ];
+    for volume in volumes {
+        encrypted(folder, &volume, log);
+    }
+    if !scripts.enrol.is_empty() {
+        run(&root, &binds, &format!("{settings}{}", scripts.enrol), log);
     }
     std::fs::remove_dir_all(root).unwrap();
 }
 
-/// A LUKS2 volume, made in user space: `content` or nothing on ext4, encrypted in place. What a person types
-/// opens it, and so does the file `served`.
-fn encrypted(folder: &Path, name: &str, uuid: &str, content: Option<&Path>, log: &File) {
-    let disk = folder.join(name);
-    let size = content.map_or(8, |root| megabytes(root) * 5 / 4 + 64);
+/// An encrypted volume that is to be made.
+struct Volume<'a> {
+    /// Its file.
+    name: &'static str,
+    uuid: &'static str,
+    /// The files on it; none for an empty one.
+    content: Option<&'a Path>,
+    /// With a journal, for guests that write to it.
+    journal: bool,
+}
+
+/// Makes a LUKS2 volume in user space: ext4, encrypted in place. What a person types opens it, and so does the file
+/// `served`.
+fn encrypted(folder: &Path, volume: &Volume<'_>, log: &File) {
+    let disk = folder.join(volume.name);
+    let size = volume
+        .content
+        .map_or(8, |root| megabytes(root) * 5 / 4 + 64);
     File::create(&disk)
         .unwrap()
         .set_len((size + HEADER_MB) << 20)
@@ -179,11 +222,14 @@ fn encrypted(folder: &Path, name: &str, uuid: &str, content: Option<&Path>, log:
         "-t",
         "ext4",
         "-O",
-        "^has_journal",
+        match volume.journal {
+            true => "has_journal",
+            false => "^has_journal",
+        },
         "-E",
         "root_owner=0:0",
     ]);
-    if let Some(root) = content {
+    if let Some(root) = volume.content {
         format.arg("-d").arg(root);
     }
     run_logged(format.arg(&disk).arg(format!("{size}M")), log);
@@ -195,7 +241,7 @@ fn encrypted(folder: &Path, name: &str, uuid: &str, content: Option<&Path>, log:
         "--resilience",
         "none",
         "--uuid",
-        uuid,
+        volume.uuid,
     ]);
     encrypt
         .args(["--reduce-device-size", &format!("{HEADER_MB}M")])
@@ -242,11 +288,46 @@ fn write_private(path: &Path, text: &str) {
     file.unwrap().write_all(text.as_bytes()).unwrap();
 }
 
-/// The scripts that install a machine's client and what is beside it, and that give it its place on a server.
-fn scripts(kind: MachineKind) -> [&'static str; 3] {
-    match kind {
-        MachineKind::Ours | MachineKind::Second => [OURS, "", ENROL],
-        MachineKind::Reachable => [OURS, REACHABLE, ENROL],
-        MachineKind::Stock => [STOCK, "", ""],
+/// Makes the key of the server that the machine will trust: its key id.
+fn server_key(folder: &Path) -> KeyId {
+    let key = RawKey::generate(RawKeyKind::Ed25519).unwrap();
+    let pem = std::str::from_utf8(key.private_pem().expose())
+        .unwrap()
+        .to_owned();
+    write_private(&folder.join(SERVER_KEY), &pem);
+    key.key_id()
+}
+
+/// The scripts that make a machine.
+struct MakingScripts {
+    /// Installs its client.
+    install: &'static str,
+    /// Installs what is beside it.
+    beside: &'static str,
+    /// Makes its images.
+    images: &'static str,
+    /// Gives it its place on a server, when its disks are made.
+    enrol: &'static str,
+}
+
+impl MakingScripts {
+    fn of(kind: MachineKind) -> Self {
+        let (install, beside, images, enrol) = match kind {
+            MachineKind::Ours | MachineKind::Second => (OURS, "", IMAGES, ENROL),
+            MachineKind::Reachable => (OURS, REACHABLE, IMAGES, ENROL),
+            MachineKind::Booted => (OURS, BOOTED, BOOTED_IMAGES, BOOTED_ENROL),
+            MachineKind::Stock => (STOCK, "", IMAGES, ""),
+        };
+        Self {
+            install,
+            beside,
+            images,
+            enrol,
+        }
+    }
+
+    /// Those that are run before the disks are made, in this order.
+    fn before_disk(&self) -> [&'static str; 4] {
+        [BASE, self.install, self.beside, self.images]
     }
 }

@@ -23,11 +23,25 @@ pub struct UnlockMeasurement {
     pub cpu: f64,
 }
 
+/// The result of one attack with copied boot keys.
+#[derive(Debug)]
+pub struct AttackResult {
+    /// The state of the machine, and who asks.
+    pub attack: String,
+    pub released: &'static str,
+    /// The alarms and the rest that an administrator is told, in order.
+    pub told: String,
+    /// Times between events.
+    pub times: String,
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Measurements {
     unlocks: Mutex<Vec<UnlockMeasurement>>,
     copies: Mutex<Vec<(Project, Vec<usize>)>>,
+    attacks: Mutex<Vec<AttackResult>>,
+    notes: Mutex<Vec<String>>,
 }
 
 impl Measurements {
@@ -41,8 +55,21 @@ impl Measurements {
         self.copies.lock().unwrap().push((client, places));
     }
 
+    pub fn add_attack(&self, result: AttackResult) {
+        self.attacks.lock().unwrap().push(result);
+    }
+
+    /// Adds a line.
+    pub fn add_note(&self, note: String) {
+        self.notes.lock().unwrap().push(note);
+    }
+
     /// Prints them as tables, if there are any.
     pub fn print(&self) {
+        for note in &*self.notes.lock().unwrap() {
+            println!("{note}");
+        }
+        self.print_attacks();
         for (client, places) in &*self.copies.lock().unwrap() {
             let count = places.len();
             println!(
@@ -67,6 +94,22 @@ impl Measurements {
                 unlock.began.as_secs_f64(),
                 (unlock.opened - unlock.began).as_secs_f64(),
                 unlock.cpu
+            );
+        }
+        println!();
+    }
+
+    fn print_attacks(&self) {
+        let attacks = self.attacks.lock().unwrap();
+        if attacks.is_empty() {
+            return;
+        }
+        println!("\n| attack with the copied boot keys | released | told | when |");
+        println!("|---|---|---|---|");
+        for it in &*attacks {
+            println!(
+                "| {} | {} | {} | {} |",
+                it.attack, it.released, it.told, it.times
             );
         }
         println!();

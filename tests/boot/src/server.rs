@@ -1,15 +1,18 @@
 //! A server on a host of the network, ours or stock, with its D-Bus and Avahi.
 
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
 use nightlatch_interop::avahi::Avahi;
 use nightlatch_interop::dbus::Bus;
 use nightlatch_interop::netns::NetnsHost;
-use std::process::{Command, Stdio};
-use std::time::Duration;
-
 use nightlatch_interop::programs::{Project, ours};
-use nightlatch_interop::server::{Home, TestServer};
+use nightlatch_interop::server::{Home, TestServer, open_to_ours};
+use serde_json::Value;
 
 use crate::guest::{Guest, PATIENCE};
+use crate::images::GuestMachine;
+use crate::making::SERVER_KEY;
 
 /// A running server. Dropped in this order.
 #[derive(Debug)]
@@ -35,6 +38,27 @@ impl ServerSite {
         Self {
             server,
             _avahi: avahi,
+            bus,
+            host,
+        }
+    }
+
+    /// Starts our server that `machine` trusts on `host` with these sections, and waits until it is announced.
+    pub fn trusted_by(machine: &GuestMachine, host: NetnsHost, sections: &str) -> Self {
+        let bus = Bus::start();
+        let mut home = Home::new(sections, Some(bus.address()));
+        home.on_bus();
+        // Its section has a checker that always succeeds.
+        home.set("check_on_release", "no");
+        // A server that finds its key and no state has lost its state, and trusts nobody.
+        let home = TestServer::at_port(Project::Ours, home, &host, PORT).stop();
+        let key = home.state().join(SERVER_KEY);
+        std::fs::copy(machine.file(SERVER_KEY), &key).unwrap();
+        open_to_ours(&key);
+        let server = TestServer::announced(Project::Ours, home, &host);
+        Self {
+            server,
+            _avahi: None,
             bus,
             host,
         }
@@ -70,6 +94,30 @@ impl ServerSite {
         wait_until(guest, &format!("the server to say {text:?}"), logged);
     }
 
+    /// Waits for a line of our server's log with all of `parts`, from line `first` on, while `guest` runs; returns
+    /// the number of the line after it.
+    pub fn next_logged(&self, guest: &Guest, first: usize, parts: &[&str]) -> usize {
+        let mut after = None;
+        let found = |line: &String| parts.iter().all(|part| line.contains(part));
+        wait_until(guest, &format!("the server to say {parts:?}"), || {
+            let log = self.server.running().log();
+            let at = log.iter().skip(first).position(found);
+            after = at.map(|at| first + at + 1);
+            after.is_some()
+        });
+        after.expect("waited for it")
+    }
+
+    /// Waits for what can only be looked for, for as long as `guest` may take.
+    pub fn wait_until(&self, guest: &Guest, what: &str, done: impl FnMut() -> bool) {
+        wait_until(guest, what, done);
+    }
+
+    /// The number of lines that our server has logged.
+    pub fn log_lines(&self) -> usize {
+        self.server.running().log().len()
+    }
+
     /// Waits until our server has refused `guest` for this reason.
     pub fn wait_until_refused(&self, guest: &Guest, reason: &str) {
         self.wait_until_logged(guest, reason);
@@ -91,17 +139,47 @@ impl ServerSite {
 
     /// The number of releases in the audit log of our server.
     pub fn releases(&self) -> usize {
-        let mut log = Command::new(ours("nightlatch"));
-        log.args(["log", "--json", "--last", "1000"]);
-        log.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address());
-        let output = log.stdin(Stdio::null()).output().unwrap();
+        let records = self.records();
+        let released = |record: &&Value| record["kind"] == "released";
+        records.iter().filter(released).count()
+    }
+
+    /// The audit log of our server, the oldest record first.
+    pub fn records(&self) -> Vec<Value> {
+        let log = self.nightlatch(&["log", "--json", "--last", "1000"]);
+        let lines = log.lines().map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["record"].clone()
+        });
+        lines.collect()
+    }
+
+    /// What our server knows of its only client, as `nightlatch list --json` prints it.
+    pub fn client(&self) -> Value {
+        let list: Value = serde_json::from_str(&self.nightlatch(&["list", "--json"])).unwrap();
+        list[0].clone()
+    }
+
+    /// The output of `nightlatch` with these arguments.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn nightlatch(&self, arguments: &[&str]) -> String {
+        let output = self.try_nightlatch(arguments);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "nightlatch log: {errors}");
-        let records = String::from_utf8(output.stdout).unwrap();
-        records
-            .lines()
-            .filter(|line| line.contains("\"released\""))
-            .count()
+        assert!(
+            output.status.success(),
+            "nightlatch {arguments:?}: {errors}"
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs `nightlatch` with these arguments on the server's bus.
+    pub fn try_nightlatch(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(ours("nightlatch"));
+        command.args(arguments);
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address());
+        command.stdin(Stdio::null()).output().unwrap()
     }
 
     /// The log lines of our server about connections.
@@ -113,7 +191,7 @@ impl ServerSite {
 }
 
 /// Waits for what can only be looked for, for as long as a guest may take.
-fn wait_until(guest: &Guest, what: &str, done: impl Fn() -> bool) {
+fn wait_until(guest: &Guest, what: &str, mut done: impl FnMut() -> bool) {
     let limit = guest.now() + PATIENCE;
     while !done() {
         assert!(guest.now() < limit, "waited in vain for {what}");

@@ -172,6 +172,11 @@ impl TestServer {
         self.port
     }
 
+    /// Its folders.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
     /// The server's process.
     pub fn running(&self) -> &RunningProgram {
         &self.running

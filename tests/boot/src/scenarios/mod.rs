@@ -1,10 +1,12 @@
 //! The scenarios, by what is different in them.
 
+mod agent;
 mod beside;
 mod network;
 mod person;
 mod secrets;
 mod several;
+mod stolen_key;
 mod unlock;
 
 use crate::scenario::Scenario;
@@ -18,5 +20,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(beside::scenarios());
     all.extend(secrets::scenarios());
     all.extend(several::scenarios());
+    all.extend(agent::scenarios());
+    all.extend(stolen_key::scenarios());
     all
 }
