@@ -78,7 +78,7 @@ impl<'a> BootedSite<'a> {
     /// Gives the machine's section these settings too.
     pub fn configure(&self, settings: &str) {
         let section = self.machine.section(&format!("{SETTINGS}\n{settings}"));
-        self.place.server.home().configure(&section);
+        self.place.server().home().configure(&section);
         self.place.nightlatch(&["reload"]);
     }
 
@@ -102,7 +102,7 @@ impl<'a> BootedSite<'a> {
 
 impl Drop for BootedSite<'_> {
     fn drop(&mut self) {
-        let log = self.place.server.running().log().join("\n");
+        let log = self.place.server().running().log().join("\n");
         let _ = std::fs::write(self.logs.join("server.log"), log);
     }
 }

@@ -42,6 +42,8 @@ pub struct Guest {
     /// Up to where the console has been waited for.
     read: Mutex<usize>,
     folder: TempDir,
+    /// The number of its disks.
+    disks: usize,
 }
 
 impl<'a> GuestConfig<'a> {
@@ -142,6 +144,7 @@ impl<'a> GuestConfig<'a> {
             ),
             read: Mutex::new(0),
             folder,
+            disks: self.disks.len(),
         };
         if !self.plugged {
             guest.set_link(false);
@@ -302,6 +305,23 @@ impl Guest {
     pub fn restore_power(&self) {
         self.monitor("system_reset", json!({}));
         self.monitor("cont", json!({}));
+    }
+
+    /// All that it has written to its disks: QEMU keeps it in files that have no name any more.
+    pub fn written_disks(&self) -> Vec<Vec<u8>> {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        let open = std::fs::read_dir(folder).unwrap();
+        let open = open.map(|entry| entry.unwrap().path());
+        let is_snapshot = |fd: &PathBuf| {
+            let file = std::fs::read_link(fd).unwrap_or_default();
+            file.to_string_lossy().contains("/vl.")
+        };
+        let written: Vec<_> = open
+            .filter(is_snapshot)
+            .map(|fd| std::fs::read(fd).unwrap())
+            .collect();
+        assert_eq!(written.len(), self.disks, "the files of its disks");
+        written
     }
 
     /// All of its memory, into a file.

@@ -23,6 +23,9 @@ pub const WRONG: &str = "released, but not what opens the disk";
 /// File of a machine's folder: the private key of the server that it trusts.
 pub const SERVER_KEY: &str = "server-key.pem";
 
+/// File of a machine's folder: the key of the administrator whose named secrets it believes.
+pub const ADMIN_KEY: &str = "admin-key";
+
 /// The fewest iterations of LUKS2: no attacker is here, and the emulator is slow.
 const KDF: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
 
@@ -275,7 +278,7 @@ fn megabytes(folder: &Path) -> u64 {
 }
 
 /// 128 random bits in hexadecimal notation.
-fn random() -> String {
+pub fn random() -> String {
     let mut bytes = [0; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap();
     Hex(&bytes).to_string()

@@ -1,6 +1,6 @@
 //! A server on a host of the network, ours or stock, with its D-Bus and Avahi.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nightlatch_interop::avahi::Avahi;
@@ -14,10 +14,11 @@ use crate::guest::{Guest, PATIENCE};
 use crate::images::GuestMachine;
 use crate::making::SERVER_KEY;
 
-/// A running server. Dropped in this order.
+/// A server and what it needs. Dropped in this order.
 #[derive(Debug)]
 pub struct ServerSite {
-    pub server: TestServer,
+    /// None while it is away.
+    server: Option<TestServer>,
     _avahi: Option<Avahi>,
     bus: Bus,
     pub host: NetnsHost,
@@ -36,7 +37,7 @@ impl ServerSite {
         home.on_bus();
         let server = TestServer::announced(project, home, &host);
         Self {
-            server,
+            server: Some(server),
             _avahi: avahi,
             bus,
             host,
@@ -50,14 +51,18 @@ impl ServerSite {
         home.on_bus();
         // Its section has a checker that always succeeds.
         home.set("check_on_release", "no");
+        // It is where it was when it is started again.
+        home.set("port", &PORT.to_string());
         // A server that finds its key and no state has lost its state, and trusts nobody.
         let home = TestServer::at_port(Project::Ours, home, &host, PORT).stop();
         let key = home.state().join(SERVER_KEY);
         std::fs::copy(machine.file(SERVER_KEY), &key).unwrap();
         open_to_ours(&key);
+        // It reads the section anew when it is no longer root.
+        open_to_ours(&home.conf().join("clients.conf"));
         let server = TestServer::announced(Project::Ours, home, &host);
         Self {
-            server,
+            server: Some(server),
             _avahi: None,
             bus,
             host,
@@ -70,11 +75,27 @@ impl ServerSite {
         let home = Home::new(sections, Some(bus.address()));
         let server = TestServer::at_port(project, home, &host, PORT);
         Self {
-            server,
+            server: Some(server),
             _avahi: None,
             bus,
             host,
         }
+    }
+
+    /// The server itself.
+    ///
+    /// # Panics
+    /// While it is away.
+    pub fn server(&self) -> &TestServer {
+        self.server.as_ref().expect("the server is away")
+    }
+
+    /// Stops our server, which is announced, does this with its folders, and starts it again.
+    pub fn while_away(&mut self, act: impl FnOnce(&Home)) {
+        let server = self.server.take().expect("it is away already");
+        let home = server.stop();
+        act(&home);
+        self.server = Some(TestServer::announced(Project::Ours, home, &self.host));
     }
 
     /// The bus on which it is administered.
@@ -85,7 +106,7 @@ impl ServerSite {
     /// Waits until our server has said `text`, while `guest` boots.
     pub fn wait_until_logged(&self, guest: &Guest, text: &str) {
         let logged = || {
-            self.server
+            self.server()
                 .running()
                 .log()
                 .iter()
@@ -100,7 +121,7 @@ impl ServerSite {
         let mut after = None;
         let found = |line: &String| parts.iter().all(|part| line.contains(part));
         wait_until(guest, &format!("the server to say {parts:?}"), || {
-            let log = self.server.running().log();
+            let log = self.server().running().log();
             let at = log.iter().skip(first).position(found);
             after = at.map(|at| first + at + 1);
             after.is_some()
@@ -115,7 +136,7 @@ impl ServerSite {
 
     /// The number of lines that our server has logged.
     pub fn log_lines(&self) -> usize {
-        self.server.running().log().len()
+        self.server().running().log().len()
     }
 
     /// Waits until our server has refused `guest` for this reason.
@@ -125,7 +146,7 @@ impl ServerSite {
 
     /// Waits until `guest` has a connection to the server, or to the kernel in place of it.
     pub fn wait_until_connected(&self, guest: &Guest) {
-        let port = format!("sport = :{}", self.server.port());
+        let port = format!("sport = :{}", self.server().port());
         let connected = || {
             let mut ss = self.host.command("ss");
             let output = ss
@@ -165,26 +186,26 @@ impl ServerSite {
     /// # Panics
     /// When it fails.
     pub fn nightlatch(&self, arguments: &[&str]) -> String {
-        let output = self.try_nightlatch(arguments);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "nightlatch {arguments:?}: {errors}"
-        );
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs `nightlatch` with these arguments on the server's bus.
-    pub fn try_nightlatch(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(ours("nightlatch"));
         command.args(arguments);
+        self.run(command)
+    }
+
+    /// The output of a program on the server's bus.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn run(&self, mut command: Command) -> String {
         command.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address());
-        command.stdin(Stdio::null()).output().unwrap()
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// The log lines of our server about connections.
     pub fn connections(&self) -> Vec<String> {
-        let mut log = self.server.running().log();
+        let mut log = self.server().running().log();
         log.retain(|line| line.contains("peer="));
         log
     }

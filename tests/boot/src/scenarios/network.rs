@@ -70,7 +70,7 @@ fn first_dead(context: &ScenarioContext<'_>, system: BootSystem) {
     let machine = context.machine(MachineKind::Ours);
     // Avahi goes on announcing it, and the kernel goes on taking its connections: it just says nothing.
     let dead = ServerSite::announced(Project::Stock, lan.host("dead"), &machine.section(""));
-    dead.server.running().signal("STOP");
+    dead.server().running().signal("STOP");
     let guest = context.start("guest", GuestConfig::new(machine, system, lan.tap()));
     guest.wait_for(system.asks());
     dead.wait_until_connected(&guest);

@@ -173,7 +173,7 @@ fn password(machine: &GuestMachine, place: &ServerSite) -> Vec<u8> {
         "--network-hook-dir",
         "/nonexistent",
     ]);
-    client.args(["--connect", &place.server.address()]);
+    client.args(["--connect", &place.server().address()]);
     for (option, file) in [
         ("--pubkey", "pubkey.txt"),
         ("--seckey", "seckey.txt"),

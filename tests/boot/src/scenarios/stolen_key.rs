@@ -135,6 +135,7 @@ fn around_reboots(context: &ScenarioContext<'_>) {
     );
     attack.end(context, "at once", times);
 
+    site.wait_for_client("pokeable", &Value::Bool(true));
     let attack = Attack::begin(&site, "after a power cut".to_owned());
     site.guest.cut_power();
     assert_opens(site.machine, thief.ask(Project::Ours));
