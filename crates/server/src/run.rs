@@ -244,10 +244,17 @@ fn refuse_drops(
 
 /// Logs that the state cannot be trusted.
 fn log_loss(saved: &Saved) {
+    if saved.lost_secrets > 0 {
+        error!(
+            lost = saved.lost_secrets,
+            hint = "nightlatch secret list shows those that are left; put the others again",
+            "some named secrets in the state cannot be read: their machines do not get them"
+        );
+    }
     if saved.trust == Trust::None {
         error!(
             hint = "look whether each machine is where it belongs, then: nightlatch enable NAME",
-            "the state was lost, or is older than it has been: no client gets its secret before a person enables it or a check proves its private key"
+            "the state was lost, or is older than it has been: no client gets its secret before a person enables it or a check proves its private key, and named secrets need approval until they are put again"
         );
     }
 }
@@ -270,8 +277,10 @@ fn forget_all(store: &mut SqliteStore) -> Result<Saved, RunError> {
         .tombstones
         .iter()
         .map(|it| Change::DeleteTombstone(it.owner()));
+    let secrets = saved.secrets.into_iter();
+    let secrets = secrets.map(|it| Change::DeleteSecret(it.host, it.name));
     let whole = [Change::Trust(Trust::Full)];
-    let changes: Vec<Change> = clients.chain(left).chain(whole).collect();
+    let changes: Vec<Change> = clients.chain(left).chain(secrets).chain(whole).collect();
     store.commit(&changes).map_err(RunError::Store)?;
     Ok(Saved::default())
 }

@@ -54,6 +54,7 @@ impl Store for MemoryStore {
             clients: inner.clients.values().cloned().collect(),
             tombstones: inner.tombstones.values().cloned().collect(),
             secrets: inner.secrets.values().cloned().collect(),
+            lost_secrets: 0,
             end: End::Clean,
             trust: inner.trust,
         })

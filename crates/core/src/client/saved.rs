@@ -24,6 +24,8 @@ pub struct Saved {
     pub tombstones: Vec<Tombstone>,
     /// Named secrets that were put at run time, and what is remembered of those that were removed.
     pub secrets: Vec<SavedSecret>,
+    /// Number of named secrets that could not be read, and are missing.
+    pub lost_secrets: usize,
     /// The end of the run that wrote it.
     pub end: End,
     /// True when it can be believed.

@@ -170,19 +170,20 @@ impl SqliteStore {
         Ok(tombstones)
     }
 
-    /// All named secrets that can be read; false where some cannot. A secret less is no danger, so the others are used.
-    fn load_secrets(&mut self) -> Result<(Vec<SavedSecret>, bool), StoreError> {
+    /// All named secrets that can be read, and the number of those that cannot. A secret less is no danger, so the others
+    /// are used.
+    fn load_secrets(&mut self) -> Result<(Vec<SavedSecret>, usize), StoreError> {
         let failed = |error| failure(error, "read", &self.path);
         let mut statement = self.db.prepare(secrets::SELECT).map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
-        let (mut secrets, mut are_whole) = (Vec::new(), true);
+        let (mut secrets, mut lost) = (Vec::new(), 0);
         while let Some(row) = rows.next().map_err(failed)? {
             match secrets::read(row) {
                 Ok(secret) => secrets.push(secret),
-                Err(_) => are_whole = false,
+                Err(_) => lost += 1,
             }
         }
-        Ok((secrets, are_whole))
+        Ok((secrets, lost))
     }
 
     fn bad_row(&self, error: RowError) -> StoreError {
@@ -207,15 +208,16 @@ impl Store for SqliteStore {
         }
         drop(rows);
         drop(statement);
-        let (secrets, are_whole) = self.load_secrets()?;
+        let (secrets, lost_secrets) = self.load_secrets()?;
         Ok(Saved {
             clients,
             tombstones: self.load_tombstones()?,
             secrets,
+            lost_secrets,
             end: self.end,
-            trust: match are_whole {
-                true => self.trust,
-                false => self.trust.max(Trust::Partial),
+            trust: match lost_secrets {
+                0 => self.trust,
+                _ => self.trust.max(Trust::Partial),
             },
         })
     }

@@ -117,6 +117,7 @@ impl Disk {
             clients: self.durable.values().cloned().collect(),
             tombstones: self.tombstones.values().cloned().collect(),
             secrets: self.secrets.values().cloned().collect(),
+            lost_secrets: 0,
             end: self.end.unwrap_or(End::Clean),
             trust: self.trust,
         }
