@@ -45,15 +45,33 @@ StandardInput=tty-force
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS0
+Environment=SYSTEMD_COLORS=0 SYSTEMD_URLIFY=0
 # Ends at a shutdown whatever it does.
 TimeoutStopSec=1
 
 [Install]
 WantedBy=multi-user.target
 END
+# A service with a named secret: what it got stands in memory, and its digest is told.
+cat >/etc/systemd/system/boot-test-secret.service <<'END'
+[Unit]
+Description=Service of a boot test that needs a named secret
+Requires=nightlatch-secret@db.service
+After=nightlatch-secret@db.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+LoadCredential=db:/run/nightlatch/credentials/db
+ExecStart=sh -c 'sha256sum <"$$CREDENTIALS_DIRECTORY/db" >/run/boot-test-secret'
+END
+# It gives up soon, and tries again soon.
+mkdir /etc/systemd/system/nightlatch-secret@db.service.d
+printf '[Service]\nEnvironment=WAIT=5s\nRestartSec=3s\n' >/etc/systemd/system/nightlatch-secret@db.service.d/boot-test.conf
 systemctl enable --quiet boot-test-network.service boot-test.service
 # As `nightlatch enroll --server-key-id`, before there is a disk to enrol.
 echo "$SERVER_KEY_ID" >/etc/nightlatch/keys/trusted-servers
 chmod 600 /etc/nightlatch/keys/trusted-servers
 # The root becomes encrypted when the disk is made from it.
-nightlatch enroll --host-key --force --name "$NAME" >/run/machine/host-key
+nightlatch admin-key new --no-passphrase --file /run/machine/admin-key >/run/machine/admin-key.pub
+nightlatch enroll --host-key --force --name "$NAME" --admin-key /run/machine/admin-key.pub >/run/machine/host-key

@@ -102,7 +102,7 @@ impl<'a> BootedSite<'a> {
 
 impl Drop for BootedSite<'_> {
     fn drop(&mut self) {
-        let log = self.place.server().running().log().join("\n");
+        let log = self.place.log().join("\n");
         let _ = std::fs::write(self.logs.join("server.log"), log);
     }
 }

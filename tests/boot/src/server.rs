@@ -19,6 +19,8 @@ use crate::making::SERVER_KEY;
 pub struct ServerSite {
     /// None while it is away.
     server: Option<TestServer>,
+    /// What it has said before it was away.
+    earlier: Vec<String>,
     _avahi: Option<Avahi>,
     bus: Bus,
     pub host: NetnsHost,
@@ -38,6 +40,7 @@ impl ServerSite {
         let server = TestServer::announced(project, home, &host);
         Self {
             server: Some(server),
+            earlier: Vec::new(),
             _avahi: avahi,
             bus,
             host,
@@ -63,6 +66,7 @@ impl ServerSite {
         let server = TestServer::announced(Project::Ours, home, &host);
         Self {
             server: Some(server),
+            earlier: Vec::new(),
             _avahi: None,
             bus,
             host,
@@ -76,6 +80,7 @@ impl ServerSite {
         let server = TestServer::at_port(project, home, &host, PORT);
         Self {
             server: Some(server),
+            earlier: Vec::new(),
             _avahi: None,
             bus,
             host,
@@ -90,9 +95,16 @@ impl ServerSite {
         self.server.as_ref().expect("the server is away")
     }
 
+    /// All that it has said, before it was away too.
+    pub fn log(&self) -> Vec<String> {
+        let now = self.server.iter().flat_map(|it| it.running().log());
+        self.earlier.iter().cloned().chain(now).collect()
+    }
+
     /// Stops our server, which is announced, does this with its folders, and starts it again.
     pub fn while_away(&mut self, act: impl FnOnce(&Home)) {
         let server = self.server.take().expect("it is away already");
+        self.earlier.extend(server.running().log());
         let home = server.stop();
         act(&home);
         self.server = Some(TestServer::announced(Project::Ours, home, &self.host));

@@ -2,6 +2,7 @@
 
 mod agent;
 mod beside;
+mod named_secrets;
 mod network;
 mod person;
 mod secrets;
@@ -22,5 +23,6 @@ pub fn all() -> Vec<Scenario> {
     all.extend(several::scenarios());
     all.extend(agent::scenarios());
     all.extend(stolen_key::scenarios());
+    all.extend(named_secrets::scenarios());
     all
 }
