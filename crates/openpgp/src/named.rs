@@ -4,10 +4,10 @@ use nightlatch_core::key_id::Fingerprint;
 use nightlatch_core::sealed_secret::{
     MAX_SEALED, MAX_VALUE, SealedSecret, SealedSecretError, SecretHeader,
 };
-use nightlatch_core::secret::Secret;
+use nightlatch_core::secret::{Secret, SecretDigest};
 use nightlatch_core::time::Wall;
 
-use crate::open::decrypt_trusted;
+use crate::open::{Trusted, decrypt_trusted};
 use crate::{AdminKeys, Error, PublicKey, SecretKey, encrypt_and_sign};
 
 /// Seals `value`: signed by `admin` together with `header`, encrypted to `host`, the OpenPGP key of the machine whose host
@@ -46,6 +46,10 @@ pub struct OpenedSecret {
     pub value: Secret,
     /// The fingerprint of the admin key that has signed it.
     pub signer: Fingerprint,
+    /// Identifies this sealed secret among all that administrators have made: a digest of what was encrypted. Nobody without
+    /// the machine's key can make another one with the same header, though anybody can change the packets around it. It
+    /// contains the signature, so that a guess of the value cannot be tried on it.
+    pub digest: SecretDigest,
 }
 
 /// Opens `sealed` with the machine's OpenPGP key, and believes it if exactly one signature is on it, by one of `trusted`.
@@ -59,8 +63,11 @@ pub fn open(
     trusted: &AdminKeys,
     now: Wall,
 ) -> Result<OpenedSecret, OpenFault> {
-    let (plaintext, signer) =
-        decrypt_trusted(host, sealed.message(), trusted, now, MAX_SEALED).map_err(fault)?;
+    let Trusted {
+        plaintext,
+        signer,
+        digest,
+    } = decrypt_trusted(host, sealed.message(), trusted, now, MAX_SEALED).map_err(fault)?;
     let (header, value) = SecretHeader::split(plaintext.expose()).map_err(OpenFault::Plaintext)?;
     if header != *sealed.header() {
         return Err(OpenFault::Swapped);
@@ -73,6 +80,7 @@ pub fn open(
         value: Secret::new(value.to_vec()),
         header,
         signer,
+        digest,
     })
 }
 

@@ -7,7 +7,7 @@
 use std::io::{self, BufRead, Read};
 
 use nightlatch_core::key_id::Fingerprint;
-use nightlatch_core::secret::{Secret, SecretBuffer};
+use nightlatch_core::secret::{Secret, SecretBuffer, SecretDigest};
 use nightlatch_core::time::Wall;
 use pgp::composed::{DecryptionOptions, Edata, Esk, Message, PlainSessionKey, SignatureManyReader};
 use pgp::crypto::hash::HashAlgorithm;
@@ -85,20 +85,35 @@ pub fn decrypt(
     Ok(plaintext)
 }
 
-/// Opens `message`, which must be without armour and have one signature, by a trusted admin key. Returns its plaintext, at
-/// most `max` bytes, and the fingerprint of the signer.
+/// What a trusted admin key has signed.
+pub(crate) struct Trusted {
+    pub(crate) plaintext: Secret,
+    /// The fingerprint of the signer.
+    pub(crate) signer: Fingerprint,
+    /// Of all that was encrypted, the signature with it.
+    pub(crate) digest: SecretDigest,
+}
+
+/// Opens `message`, which must be without armour and have one signature, by a trusted admin key. Its plaintext has at most
+/// `max` bytes.
 pub(crate) fn decrypt_trusted(
     key: &SecretKey,
     message: &[u8],
     trusted: &AdminKeys,
     now: Wall,
     max: usize,
-) -> Result<(Secret, Fingerprint), Error> {
+) -> Result<Trusted, Error> {
     if message.len() > MAX_MESSAGE {
         return Err(Error::MessageTooLarge { limit: MAX_MESSAGE });
     }
     let layer = unseal(message, |esks| session_key(key, esks))?;
-    read_layer(&layer, max, |message| verify_admin(message, trusted, now))
+    let (plaintext, signer) =
+        read_layer(&layer, max, |message| verify_admin(message, trusted, now))?;
+    Ok(Trusted {
+        plaintext,
+        signer,
+        digest: layer.digest(),
+    })
 }
 
 /// Opens `message`, which was encrypted with `passphrase`, and could come from anybody who knows it: its plaintext, at

@@ -84,6 +84,7 @@ pub(super) fn judge(
         header,
         value,
         signer,
+        digest,
     } = nightlatch_openpgp::open(&sealed, opener.host, opener.admins, now)?;
     let fits = header.host == expected.host && header.name == *expected.name;
     if !fits || header.serial != given.serial {
@@ -91,7 +92,7 @@ pub(super) fn judge(
     }
     let seen = Seen {
         serial: header.serial,
-        digest: sealed.digest(),
+        digest: *digest.as_bytes(),
     };
     match serials.advance(expected.name, seen, !header.is_expired(now))? {
         Advance::Newest => Ok(JudgedSecret {

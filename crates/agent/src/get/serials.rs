@@ -1,6 +1,7 @@
 //! The memory of the newest sealed secret of each name, on the encrypted root: it tells when a server goes back to an
 //! older one.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -22,15 +23,16 @@ const FIRST_LINE: &str = "nightlatch-serial 1";
 #[derive(Debug)]
 pub(super) struct Serials {
     folder: PathBuf,
-    /// Reading, comparing and writing is one step: of two callers the second must see what the first has written.
-    one_step: Mutex<()>,
+    /// What is known to be on the disk. Reading, comparing and writing is one step: of two callers the second must see what
+    /// the first has written.
+    durable: Mutex<BTreeMap<SecretName, Seen>>,
 }
 
 /// A sealed secret as it is remembered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Seen {
     pub(super) serial: u64,
-    /// SHA-256 of all of it.
+    /// SHA-256 of what the administrator has encrypted.
     pub(super) digest: [u8; 32],
 }
 
@@ -73,7 +75,7 @@ impl Serials {
     pub(super) fn new(folder: PathBuf) -> Self {
         Self {
             folder,
-            one_step: Mutex::new(()),
+            durable: Mutex::default(),
         }
     }
 
@@ -85,7 +87,7 @@ impl Serials {
         seen: Seen,
         wanted: bool,
     ) -> Result<Advance, SerialFault> {
-        let _step = self.one_step.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.folder.join(name.as_str());
         let known = read(&path)?;
         if known.is_some_and(|known| goes_back(known, seen)) {
@@ -94,22 +96,24 @@ impl Serials {
         if !wanted {
             return Ok(Advance::Unwanted);
         }
-        if known != Some(seen) {
+        // What can be read need not be on the disk: an earlier write of it may have failed at the last step.
+        if known != Some(seen) || durable.get(name) != Some(&seen) {
+            durable.remove(name);
             self.write(&path, seen)
                 .map_err(|error| SerialFault::Write(path, error))?;
+            durable.insert(name.clone(), seen);
         }
         Ok(Advance::Newest)
     }
 
     fn write(&self, path: &Path, seen: Seen) -> io::Result<()> {
         match DirBuilder::new().mode(0o700).create(&self.folder) {
-            Ok(()) => {
-                let parent = self.folder.parent().unwrap_or(Path::new("/"));
-                File::open(parent)?.sync_all()?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
+        // Also of a folder that an earlier run has made, and may have failed to sync.
+        let parent = self.folder.parent().unwrap_or(Path::new("/"));
+        File::open(parent)?.sync_all()?;
         files::replace(path, to_text(seen).as_bytes())
     }
 }
@@ -236,6 +240,23 @@ mod tests {
         }
         fs::remove_file(&path).unwrap();
         assert_eq!(advance(folder.path(), "db", seen(1, 1)), Advance::Newest);
+    }
+
+    #[test]
+    fn what_an_earlier_run_may_not_have_synced_is_written_again_once() {
+        let folder = tempfile::tempdir().unwrap();
+        advance(folder.path(), "db", seen(5, 1));
+        let blocked = folder.path().join("secrets/.db.new");
+        fs::create_dir(&blocked).unwrap();
+        let serials = Serials::new(folder.path().join("secrets"));
+        let fault = serials.advance(&name("db"), seen(5, 1), true).unwrap_err();
+        assert!(matches!(fault, SerialFault::Write(..)), "{fault:?}");
+        fs::remove_dir(&blocked).unwrap();
+        let newest = |serials: &Serials| serials.advance(&name("db"), seen(5, 1), true);
+        assert_eq!(newest(&serials).unwrap(), Advance::Newest);
+        // Known to be on the disk, it costs no write.
+        fs::create_dir(&blocked).unwrap();
+        assert_eq!(newest(&serials).unwrap(), Advance::Newest);
     }
 
     #[test]

@@ -117,6 +117,23 @@ fn what_was_sealed_opens_and_names_its_author() {
 }
 
 #[test]
+fn what_is_added_around_a_genuine_secret_does_not_make_it_another_one() {
+    let sealed = sealed();
+    // Another session key, as for a second recipient: anybody can put it in front.
+    let stranger = machine_key(None).public_key();
+    let other = seal(&value(), &header(), &stranger, &ADMIN, NOW).unwrap();
+    let packet = &other.message()[..2 + usize::from(other.message()[1])];
+    let padded = [packet, sealed.message()].concat();
+    let padded = SealedSecret::new(&header(), &padded).unwrap();
+    assert_ne!(padded.digest(), sealed.digest());
+    let opened = |sealed: &SealedSecret| open(sealed, &HOST, &trusted(), NOW).unwrap();
+    assert_eq!(opened(&padded).digest, opened(&sealed).digest);
+    // The same value, sealed again.
+    let again = seal(&value(), &header(), &HOST.public_key(), &ADMIN, NOW).unwrap();
+    assert_eq!(opened(&again).value, opened(&sealed).value);
+}
+
+#[test]
 fn another_author_or_another_machine_is_forged() {
     let other = secret(&admin_pair(None));
     for author in [&other, &*HOST] {
