@@ -2,9 +2,10 @@
 //!
 //! It lies in a folder that only root and the daemon's user can enter.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub(crate) struct Caller(UnixStream);
 impl ControlSocket {
     /// Opens the socket in `folder`, in place of one that another run has left behind.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+        // One run of systemd makes this folder and that of the other socket, with the mode of the other.
+        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
         let path = folder.join(NAME);
         if UnixStream::connect(&path).is_ok() {
             return Err(io::Error::new(

@@ -5,9 +5,11 @@
 
 mod access;
 mod caller;
+mod connections;
 mod judge;
 mod serials;
 mod servers;
+mod sharing;
 mod slots;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::RecvError;
 use std::thread;
 use std::time::Duration;
 
@@ -22,7 +25,7 @@ use nightlatch_core::error_chain::format_error;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::secret_name::SecretName;
 use nightlatch_core::secret_rejection::{Rejection, RejectionReason};
-use nightlatch_core::settings::agent::{AgentSettings, AllowedCaller};
+use nightlatch_core::settings::agent::AllowedCaller;
 use nightlatch_openpgp::{AdminKeys, MAX_KEY_FILE, SecretKey};
 use nightlatch_proto::local::{LocalAnswer, LocalFailure, LocalFailureKind, LocalRequest};
 use nightlatch_sys::clock;
@@ -35,9 +38,11 @@ use crate::reporter::Reporter;
 use access::{AccessRules, SystemUsers};
 use caller::Caller;
 pub(crate) use caller::GetSocket;
+use connections::Connections;
 use judge::{Expected, JudgeFault, JudgedSecret, Opener, judge};
 use serials::Serials;
 use servers::{CallerGone, Pass, ServerAnswer};
+use sharing::{Heard, NobodyListens, Shared, Sharing};
 use slots::{Slot, Slots};
 
 /// Pause after a caller that could not be accepted, as when the process has too many files open.
@@ -54,6 +59,8 @@ pub(crate) struct NamedSecrets {
     access: AccessRules,
     serials: Serials,
     slots: Slots,
+    sharing: Sharing<Shares>,
+    connections: Connections,
 }
 
 /// Everything that [`NamedSecrets::new`] takes.
@@ -68,13 +75,30 @@ pub(crate) struct NamedSecretsParts {
     pub(crate) serials: PathBuf,
 }
 
-/// Says which users and groups of `allow.NAME` this machine does not have. They may come later.
-pub(crate) fn warn_of_unknown_callers(settings: &AgentSettings, log: Log) {
-    let rules = AccessRules::new(settings.allow.clone());
-    for (name, caller) in rules.unknown(&SystemUsers) {
-        log.info(&format!(
-            "agent.conf: allow.{name}: this machine has no {caller} now, and nobody is allowed by that word"
-        ));
+/// A believed secret, and the server that gave it.
+#[derive(Debug)]
+struct Given {
+    secret: JudgedSecret,
+    server: KeyId,
+    address: SocketAddr,
+}
+
+/// What all callers of one name get.
+type Shares = Result<Arc<Given>, LocalAnswer>;
+
+/// Says which users and groups of `allow` this machine does not have. They may come later. In a thread of its own: the
+/// user database may be a service, for which no server must wait to hear of this machine.
+pub(crate) fn warn_of_unknown_callers(allow: BTreeMap<SecretName, Vec<AllowedCaller>>, log: Log) {
+    let rules = AccessRules::new(allow);
+    let warn = move || {
+        for (name, caller) in rules.unknown(&SystemUsers) {
+            log.info(&format!(
+                "agent.conf: allow.{name}: this machine has no {caller} now, and nobody is allowed by that word"
+            ));
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("users".to_owned()).spawn(warn) {
+        log.info(&format!("cannot start a thread: {error}"));
     }
 }
 
@@ -88,6 +112,8 @@ impl NamedSecrets {
             access: AccessRules::new(parts.allow),
             serials: Serials::new(parts.serials),
             slots: Slots::default(),
+            sharing: Sharing::default(),
+            connections: Connections::default(),
         }
     }
 
@@ -129,10 +155,18 @@ impl NamedSecrets {
         }
     }
 
-    fn serve(&self, mut caller: Caller, peer: &PeerCredentials, _slot: Slot) {
+    fn serve(self: &Arc<Self>, mut caller: Caller, peer: &PeerCredentials, _slot: Slot) {
         match self.answer(&mut caller, peer) {
-            Ok((name, secret)) => {
-                if let Err(error) = caller.give(&secret.value) {
+            Ok((name, given)) => {
+                self.log().info(&format!(
+                    "user {} gets {name}, serial {}, signed by {}, from the server {} at {}",
+                    peer.user,
+                    given.secret.serial,
+                    given.secret.signer,
+                    given.server,
+                    given.address
+                ));
+                if let Err(error) = caller.give(&given.secret.value) {
                     self.log()
                         .info(&format!("user {} did not take {name}: {error}", peer.user));
                 }
@@ -150,37 +184,55 @@ impl NamedSecrets {
     }
 
     fn answer(
-        &self,
+        self: &Arc<Self>,
         caller: &mut Caller,
         peer: &PeerCredentials,
-    ) -> Result<(SecretName, JudgedSecret), End> {
-        // Who may ask for nothing need not be listened to.
-        allowed(self.access.allow_any(peer, &SystemUsers), peer, None)?;
+    ) -> Result<(SecretName, Arc<Given>), End> {
         let line = caller.line().map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => End::failed(LocalFailureKind::Request, &error),
             _ => End::Gone,
         })?;
         let LocalRequest { name } = LocalRequest::parse(&line)
             .map_err(|error| End::failed(LocalFailureKind::Request, &error))?;
-        let may = self.access.allow(&name, peer, &SystemUsers);
-        allowed(may, peer, Some(&name))?;
-        let host = self
-            .secret_key
-            .as_ref()
-            .map_err(|why| End::failed(LocalFailureKind::Setup, why))?;
-        let admins = self
-            .admin_keys()
-            .map_err(|why| End::failed(LocalFailureKind::Setup, &why))?;
-        let opener = Opener {
-            host,
-            admins: &admins,
-        };
-        let (secret, server, address) = self.fetch(&name, &opener, caller)?;
-        self.log().info(&format!(
-            "user {} gets {name}, serial {}, signed by {}, from the server {server} at {address}",
-            peer.user, secret.serial, secret.signer
-        ));
-        Ok((name, secret))
+        // The user database may be a service that is slow.
+        caller.tell(&LocalAnswer::Trying).map_err(|_| End::Gone)?;
+        allowed(self.access.allow(&name, peer, &SystemUsers), peer, &name)?;
+        let (heard, is_first) = self.sharing.join(&name);
+        if is_first {
+            self.lead(&name);
+        }
+        loop {
+            match heard.recv() {
+                Ok(Heard::Line(line)) => caller.tell(&line).map_err(|_| End::Gone)?,
+                Ok(Heard::End(Ok(given))) => return Ok((name, given)),
+                Ok(Heard::End(Err(answer))) => return Err(End::Answer(answer)),
+                Err(RecvError) => {
+                    let why = "the agent had a fault of its own; its log says which";
+                    return Err(End::failed(LocalFailureKind::Busy, &why));
+                }
+            }
+        }
+    }
+
+    /// Has the request for `name` carried out: by a thread of its own, as any of its callers may leave.
+    fn lead(self: &Arc<Self>, name: &SecretName) {
+        let service = Arc::clone(self);
+        let to_ask = name.clone();
+        let started = thread::Builder::new()
+            .name("ask".to_owned())
+            .spawn(move || {
+                let mut shared = service.sharing.lead(to_ask.clone());
+                match service.fetch(&to_ask, &mut shared) {
+                    Ok(given) => shared.end(&Ok(Arc::new(given))),
+                    Err(End::Answer(answer)) => shared.end(&Err(answer)),
+                    Err(End::Gone) => {}
+                }
+            });
+        if let Err(error) = started {
+            self.log().info(&format!("cannot start a thread: {error}"));
+            // Its callers hear that there is no answer.
+            drop(self.sharing.lead(name.clone()));
+        }
     }
 
     /// The pinned keys, read anew: an administrator who pins one need not restart the agent.
@@ -203,19 +255,25 @@ impl NamedSecrets {
     }
 
     /// Asks one server after the other until one has given a secret that is believed.
-    fn fetch(
-        &self,
-        name: &SecretName,
-        opener: &Opener<'_>,
-        caller: &mut Caller,
-    ) -> Result<(JudgedSecret, KeyId, SocketAddr), End> {
-        let mut best = None;
+    fn fetch(&self, name: &SecretName, shared: &mut Shared<'_, Shares>) -> Result<Given, End> {
+        let host = self
+            .secret_key
+            .as_ref()
+            .map_err(|why| End::failed(LocalFailureKind::Setup, why))?;
+        let admins = self
+            .admin_keys()
+            .map_err(|why| End::failed(LocalFailureKind::Setup, &why))?;
+        let opener = Opener {
+            host,
+            admins: &admins,
+        };
         let expected = Expected {
             host: self.host,
             name,
         };
-        let mut tell = |answer: &LocalAnswer| caller.tell(answer);
-        let mut pass = Pass::new(&self.reporter, name, &mut tell);
+        let mut best = None;
+        let mut tell = |line: &LocalAnswer| shared.tell(line).map_err(|NobodyListens| CallerGone);
+        let mut pass = Pass::new(&self.reporter, name, &self.connections, &mut tell);
         while let Some((server, address, answer)) = pass.next()? {
             let given = match answer {
                 ServerAnswer::Given(given) => given,
@@ -224,9 +282,14 @@ impl NamedSecrets {
                     continue;
                 }
             };
-            let now = clock::now().wall;
-            match judge(given, expected, opener, &self.serials, now) {
-                Ok(secret) => return Ok((secret, server, address)),
+            match judge(given, expected, &opener, &self.serials, clock::now().wall) {
+                Ok(secret) => {
+                    return Ok(Given {
+                        secret,
+                        server,
+                        address,
+                    });
+                }
                 Err(JudgeFault::State(fault)) => {
                     let what = format_error(&fault);
                     self.log().info(&what);
@@ -238,6 +301,10 @@ impl NamedSecrets {
                     better(&mut best, LocalAnswer::Rejected(reason));
                 }
             }
+        }
+        let unreached = pass.unreached();
+        if unreached > 0 {
+            tell(&LocalAnswer::Unreached(unreached))?;
         }
         let nobody = || {
             failed(
@@ -263,7 +330,7 @@ impl NamedSecrets {
             reason.sentence(),
             why.map(|why| format!(" ({why})")).unwrap_or_default()
         );
-        if self.reporter.reject(&Rejection { reason, name }) {
+        if self.reporter.reject(server, &Rejection { reason, name }) {
             self.log().alarm(&what);
         } else {
             self.log().debug(|| what);
@@ -300,35 +367,29 @@ fn failed(kind: LocalFailureKind, text: &str) -> LocalAnswer {
     LocalAnswer::Failed(LocalFailure::new(kind, text))
 }
 
-fn allowed(
-    may: io::Result<bool>,
-    peer: &PeerCredentials,
-    name: Option<&SecretName>,
-) -> Result<(), End> {
+fn allowed(may: io::Result<bool>, peer: &PeerCredentials, name: &SecretName) -> Result<(), End> {
     let user = peer.user;
-    match (may, name) {
-        (Ok(true), _) => Ok(()),
-        (Ok(false), None) => Err(End::failed(
-            LocalFailureKind::NotAllowed,
-            &format!(
-                "user {user} may not ask for any secret: name it in allow.NAME of agent.conf, and restart the agent"
-            ),
-        )),
-        (Ok(false), Some(name)) => Err(End::failed(
+    match may {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(End::failed(
             LocalFailureKind::NotAllowed,
             &format!(
                 "user {user} may not ask for {name}: name it in allow.{name} of agent.conf, and restart the agent"
             ),
         )),
-        (Err(error), _) => Err(End::failed(
-            LocalFailureKind::NotAllowed,
-            &format!("cannot look up the users that may ask: {error}"),
+        Err(error) => Err(End::failed(
+            LocalFailureKind::Lookup,
+            &format!(
+                "cannot look up the users that allow.{name} of agent.conf names: {error}; `getent passwd` and `getent group` \
+                 ask the same database"
+            ),
         )),
     }
 }
 
-/// Keeps the answer that a person should see: what is not believed first, then the first refusal that is about more than
-/// a server that has no such secret.
+/// Keeps the answer that a person should see: what is not believed first, then a refusal that may pass by itself, then
+/// others. A person's denial counts only where no server says more: the machine gives up then, and a single server must
+/// not bring that about.
 fn better(best: &mut Option<LocalAnswer>, answer: LocalAnswer) {
     if best
         .as_ref()
@@ -340,14 +401,16 @@ fn better(best: &mut Option<LocalAnswer>, answer: LocalAnswer) {
 
 fn weight(answer: &LocalAnswer) -> u8 {
     match answer {
-        LocalAnswer::Rejected(_) => 3,
+        LocalAnswer::Rejected(_) => 5,
         LocalAnswer::Refused {
             reason: Some(reason),
             ..
-        } if reason.as_str() != "no-such-secret" => 2,
-        LocalAnswer::Refused {
-            reason: Some(_), ..
-        } => 1,
+        } => match reason.as_str() {
+            "secret-changed" | "guard-changed" => 4,
+            "denied" => 2,
+            "no-such-secret" => 1,
+            _ => 3,
+        },
         _ => 0,
     }
 }
@@ -373,9 +436,14 @@ mod tests {
                 refused(Some("no-such-secret")),
                 refused(Some("no-such-secret")),
             ),
+            (refused(Some("denied")), refused(Some("denied"))),
             (refused(Some("suspect")), refused(Some("suspect"))),
             (refused(Some("denied")), refused(Some("suspect"))),
-            (refused(Some("no-such-secret")), refused(Some("suspect"))),
+            (
+                refused(Some("secret-changed")),
+                refused(Some("secret-changed")),
+            ),
+            (refused(Some("suspect")), refused(Some("secret-changed"))),
             (forged.clone(), forged.clone()),
             (expired, forged.clone()),
             (refused(Some("denied")), forged),

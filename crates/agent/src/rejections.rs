@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nightlatch_core::key_id::KeyId;
-use nightlatch_core::secret_rejection::{MAX_REJECTIONS, Rejection};
+use nightlatch_core::secret_rejection::{MAX_REJECTIONS, Rejection, RejectionReason};
 use nightlatch_core::time::Monotonic;
 
 /// The same rejection is not told again for so long: a caller that asks again and again must not set the pace of
@@ -19,6 +19,8 @@ const MAX_KEPT: usize = 64;
 pub(crate) struct Rejections {
     unheard: BTreeMap<KeyId, Vec<Rejection>>,
     last: BTreeMap<Rejection, Monotonic>,
+    /// The rejections that were logged, each with its server.
+    logged: BTreeMap<(KeyId, Rejection), Monotonic>,
 }
 
 impl Rejections {
@@ -28,6 +30,7 @@ impl Rejections {
         Self {
             unheard: unheard.collect(),
             last: BTreeMap::new(),
+            logged: BTreeMap::new(),
         }
     }
 
@@ -37,21 +40,29 @@ impl Rejections {
         if self.last.contains_key(rejection) {
             return false;
         }
-        if self.last.len() == MAX_KEPT {
-            let oldest = self.last.iter().min_by_key(|(_, last)| **last);
-            let oldest = oldest.map(|(rejection, _)| rejection.clone());
-            oldest.map(|oldest| self.last.remove(&oldest));
-        }
+        make_room(&mut self.last);
         self.last.insert(rejection.clone(), now);
         for unheard in self.unheard.values_mut() {
             if unheard.contains(rejection) {
                 continue;
             }
-            if unheard.len() == MAX_REJECTIONS {
-                unheard.remove(0);
-            }
             unheard.push(rejection.clone());
+            if unheard.len() > MAX_REJECTIONS {
+                remove_least(unheard);
+            }
         }
+        true
+    }
+
+    /// True when this rejection of what `server` gave is worth a line in the log: a second server that does the same is news.
+    pub(crate) fn is_news(&mut self, server: KeyId, rejection: &Rejection, now: Monotonic) -> bool {
+        self.logged.retain(|_, last| now.since(*last) < REPEAT);
+        let key = (server, rejection.clone());
+        if self.logged.contains_key(&key) {
+            return false;
+        }
+        make_room(&mut self.logged);
+        self.logged.insert(key, now);
         true
     }
 
@@ -66,6 +77,27 @@ impl Rejections {
             unheard.retain(|rejection| !told.contains(rejection));
         }
     }
+}
+
+/// Drops the oldest where there are as many as are kept.
+fn make_room<K: Clone + Ord>(times: &mut BTreeMap<K, Monotonic>) {
+    if times.len() >= MAX_KEPT {
+        let oldest = times.iter().min_by_key(|(_, last)| **last);
+        let oldest = oldest.map(|(key, _)| key.clone());
+        oldest.map(|oldest| times.remove(&oldest));
+    }
+}
+
+/// Removes the least severe one, and of these the oldest: many harmless ones must not hide a grave one.
+fn remove_least(rejections: &mut Vec<Rejection>) {
+    let severity = |it: &Rejection| {
+        RejectionReason::ALL
+            .iter()
+            .position(|reason| *reason == it.reason)
+    };
+    let least = rejections.iter().map(severity).max();
+    let index = rejections.iter().position(|it| Some(severity(it)) == least);
+    index.map(|index| rejections.remove(index));
 }
 
 #[cfg(test)]
@@ -122,5 +154,28 @@ mod tests {
         assert_eq!(unheard.len(), MAX_REJECTIONS);
         assert_eq!(unheard[0], rejection("forged s192"));
         assert_eq!(rejections.last.len(), MAX_KEPT);
+    }
+
+    #[test]
+    fn many_that_are_harmless_do_not_hide_a_grave_one() {
+        let mut rejections = Rejections::new([server(1)]);
+        assert!(rejections.add(&rejection("expired a"), at(0)));
+        assert!(rejections.add(&rejection("forged db"), at(1)));
+        for number in 0..20 {
+            assert!(rejections.add(&rejection(&format!("malformed s{number}")), at(2)));
+        }
+        let unheard = rejections.unheard(&server(1));
+        assert_eq!(unheard.len(), MAX_REJECTIONS);
+        assert_eq!(unheard[..2], ["expired a", "forged db"].map(rejection));
+    }
+
+    #[test]
+    fn the_same_from_another_server_is_news_for_the_log() {
+        let mut rejections = Rejections::new([server(1)]);
+        let forged = rejection("forged db");
+        assert!(rejections.is_news(server(1), &forged, at(0)));
+        assert!(!rejections.is_news(server(1), &forged, at(1)));
+        assert!(rejections.is_news(server(2), &forged, at(1)));
+        assert!(rejections.is_news(server(1), &forged, at(600)));
     }
 }

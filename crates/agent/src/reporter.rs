@@ -11,6 +11,7 @@ use std::{io, thread};
 use nightlatch_core::boot_nonce::{BootMark, BootNonce, BootSeed};
 use nightlatch_core::error_chain::format_error;
 use nightlatch_core::key_id::KeyId;
+use nightlatch_core::remembered_servers;
 use nightlatch_core::secret_rejection::Rejection;
 use nightlatch_core::time::Monotonic;
 use nightlatch_proto::release::{Accepted, Heartbeat, Request};
@@ -38,6 +39,8 @@ pub(crate) struct Reporter {
     pub(crate) boots_file: PathBuf,
     /// The file with the count of resumes.
     pub(crate) sleeps_file: PathBuf,
+    /// The file with the addresses of servers, for the next boot image.
+    pub(crate) remembered_file: PathBuf,
     pub(crate) log: Log,
     state: Mutex<ReporterState>,
     wake: OwnedFd,
@@ -62,6 +65,7 @@ pub(crate) struct ReporterParts {
     pub(crate) poke_port: Option<NonZeroU16>,
     pub(crate) boots_file: PathBuf,
     pub(crate) sleeps_file: PathBuf,
+    pub(crate) remembered_file: PathBuf,
     pub(crate) log: Log,
     pub(crate) schedule: Schedule,
     pub(crate) boots: Boots,
@@ -77,6 +81,7 @@ impl Reporter {
             poke_port: parts.poke_port,
             boots_file: parts.boots_file,
             sleeps_file: parts.sleeps_file,
+            remembered_file: parts.remembered_file,
             log: parts.log,
             state: Mutex::new(ReporterState {
                 schedule: parts.schedule,
@@ -113,17 +118,18 @@ impl Reporter {
         BootNonce::new(&self.seed, Some(server))
     }
 
-    /// Has every server told of a rejection, in a heartbeat that is due at once. False when that was done a short time ago.
-    pub(crate) fn reject(&self, rejection: &Rejection) -> bool {
+    /// Has every server told of a rejection of what `server` gave, in a heartbeat that is due at once. False when the log
+    /// has had the same of this server a short time ago.
+    pub(crate) fn reject(&self, server: KeyId, rejection: &Rejection) -> bool {
         let now = clock::now().mono;
         let mut state = self.state();
-        let is_new = state.rejections.add(rejection, now);
-        if is_new {
+        let is_news = state.rejections.is_news(server, rejection, now);
+        if state.rejections.add(rejection, now) {
             state.schedule.tell_soon(now);
             drop(state);
             self.wake();
         }
-        is_new
+        is_news
     }
 
     /// Takes note of sleeps. `Some` is the time at which reports may go on.
@@ -272,6 +278,9 @@ impl Reporter {
     fn log_accepted(&self, key: KeyId, address: SocketAddr, shown: &str, accepted: &Accepted) {
         let mut state = self.state();
         let moved = state.addresses.insert(key, address) != Some(address);
+        if moved {
+            self.write_remembered(&state.addresses);
+        }
         let mended = state.faults.remove(shown).is_some();
         let line = format!(
             "the server {key} at {address} knows that this machine is up; again within {} s",
@@ -281,6 +290,15 @@ impl Reporter {
             self.log.info(&line);
         } else {
             self.log.debug(|| line);
+        }
+    }
+
+    /// Losing this file costs the next boot a second.
+    fn write_remembered(&self, addresses: &BTreeMap<KeyId, SocketAddr>) {
+        let text = remembered_servers::to_text(addresses.values().copied());
+        if let Err(error) = files::replace(&self.remembered_file, text.as_bytes()) {
+            let file = self.remembered_file.display();
+            self.log.info(&format!("cannot write {file}: {error}"));
         }
     }
 

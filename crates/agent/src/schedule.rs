@@ -79,6 +79,8 @@ struct ServerState {
     /// Rounds that failed since the last success.
     failures: u32,
     last_failure: Option<Monotonic>,
+    /// The server has refused, and wants no heartbeat before this time.
+    refused_until: Option<Monotonic>,
     token: Option<Token>,
     /// The token has caused its one heartbeat.
     token_used: bool,
@@ -103,6 +105,7 @@ impl Schedule {
             next: None,
             failures: 0,
             last_failure: None,
+            refused_until: None,
             token: None,
             token_used: false,
             poked: false,
@@ -262,6 +265,7 @@ impl Schedule {
         server.next = Some(next);
         server.failures = 0;
         server.last_failure = None;
+        server.refused_until = None;
         server.reporter = None;
         server.round = None;
         server.due = if std::mem::take(&mut server.poked) {
@@ -282,6 +286,9 @@ impl Schedule {
         let reports = |server: &ServerState| server.reporter == Some(id);
         if self.servers.get(&key).is_some_and(reports) {
             let least = retry.unwrap_or_default().min(LONGEST_REFUSAL);
+            if let Some(server) = self.servers.get_mut(&key) {
+                server.refused_until = Some(now.after(least));
+            }
             self.fail(&key, least, now);
         }
     }
@@ -346,11 +353,24 @@ impl Schedule {
     pub(crate) fn tell_soon(&mut self, now: Monotonic) {
         for server in self.servers.values_mut() {
             let pause = server.last_failure.map(|failed| failed.after(FIRST_RETRY));
+            let pause = pause.max(server.refused_until).unwrap_or(now);
             match server.reporter {
                 Some(_) => server.poked = true,
-                None => server.due = server.due.min(now.max(pause.unwrap_or(now))),
+                None => server.due = server.due.min(now.max(pause)),
             }
         }
+    }
+
+    /// The number of servers.
+    pub(crate) fn server_count(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// Every place once, in the order of the best rank that it has for any server.
+    pub(crate) fn best_places(&self) -> Vec<Place> {
+        let mut places: Vec<&PlaceState> = self.places.iter().collect();
+        places.sort_by_key(|place| self.servers.keys().map(|key| place.rank(key)).min());
+        places.into_iter().map(|it| it.place.clone()).collect()
     }
 
     /// The servers, each with the places where it can be found, best first.

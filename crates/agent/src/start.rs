@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use nightlatch_core::boot_nonce::BootSeed;
 use nightlatch_core::error_chain::format_error;
+use nightlatch_core::remembered_servers;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::{HostTls, SetupError};
 use nightlatch_sys::privileges::{self, Account, DropError, account, become_account};
@@ -83,7 +84,6 @@ pub(crate) fn check(options: &Options, log: Log) -> Result<String, StartError> {
         };
         text.push_str(&format!("gives {name} to {callers}\n"));
     }
-    warn_of_unknown_callers(&setup.settings, log);
     if setup.settings.searches() {
         text.push_str("searches for servers on the local networks\n");
     }
@@ -121,8 +121,10 @@ pub(crate) fn run(options: &Options, log: Log) -> Result<Signal, StartError> {
     if let Some(account) = account {
         become_account(&account)?;
     }
+    let allow = setup.settings.allow.clone();
     let daemon = open(options, setup, seed, boots, signals, log)?;
     manager.ready();
+    warn_of_unknown_callers(allow, log);
     let signal = daemon.run().map_err(system("wait for something to do"))?;
     manager.stopping();
     Ok(signal)
@@ -137,7 +139,6 @@ fn open(
     log: Log,
 ) -> Result<Daemon, StartError> {
     let settings = setup.settings;
-    warn_of_unknown_callers(&settings, log);
     let pokes = PokeSocket::open(settings.poke_port).map_err(system(
         "open the UDP port that poke_port in agent.conf names",
     ))?;
@@ -161,6 +162,7 @@ fn open(
         boots_file: boots_file(options),
         sleeps: SleepCounter::new(known_sleeps(&sleeps_file, log)),
         sleeps_file,
+        remembered_file: options.state.join(remembered_servers::FILE),
         rejections: Rejections::new(setup.trusted.iter().copied()),
         log,
         schedule,

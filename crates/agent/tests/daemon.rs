@@ -54,6 +54,9 @@ fn each_trusted_server_hears_of_the_machine_at_once() {
             & 0o777
     };
     assert_eq!(mode("state/boots"), 0o600);
+    let remembered = fs::read_to_string(machine.path("state/remembered-servers")).unwrap();
+    let addresses: BTreeSet<&str> = servers.iter().map(|it| it.address.as_str()).collect();
+    assert_eq!(remembered.lines().collect::<BTreeSet<_>>(), addresses);
     assert_eq!((mode("state"), mode("runtime")), (0o700, 0o700));
     // Not while the system is stopping: nothing is said.
     assert_eq!(agent.end(), Some(0));

@@ -89,6 +89,8 @@ fn what_no_administrator_has_made_for_this_machine_is_refused_and_told_to_all_se
     let for_other_host = seal(&header);
     let header = site.header(200);
     // Its message is genuine, and of an older secret.
+    let mut same_serial = site.header(100);
+    same_serial.created = same_serial.created.before(Duration::from_secs(7));
     let exchanged = SealedSecret::new(&header, site.sealed(99).message()).unwrap();
     let good = seal(&header);
     let mut flipped = good.as_bytes().to_vec();
@@ -102,7 +104,7 @@ fn what_no_administrator_has_made_for_this_machine_is_refused_and_told_to_all_se
         (given(&exchanged), "swapped"),
         (given_as(201, good.as_bytes()), "swapped"),
         (given(&site.sealed(99)), "rolled-back"),
-        (given(&site.sealed(100)), "rolled-back"),
+        (given(&seal(&same_serial)), "rolled-back"),
         (given(&seal(&expired)), "expired"),
         (given(&seal(&not_yet)), "expired"),
         (given_as(200, b"what is no sealed secret"), "malformed"),
@@ -167,6 +169,20 @@ fn another_server_is_asked_when_one_refuses_fails_or_is_not_believed() {
 }
 
 #[test]
+fn a_server_that_is_not_reached_is_told_with_the_refusal_of_another() {
+    let servers = [
+        Server::giving(|_| refused("no-such-secret")),
+        Server::giving(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+    ];
+    let site = Site::new(&servers.each_ref());
+    let _agent = start(&site.machine, 2);
+    assert_eq!(
+        ask(&site.machine),
+        "unreached 1\nrefused no-such-secret 60\n"
+    );
+}
+
+#[test]
 fn the_refusal_that_says_most_is_told() {
     let servers = [
         Server::giving(|_| refused("no-such-secret")),
@@ -191,7 +207,7 @@ fn no_server_is_a_failure_of_its_own() {
     agent.says("cannot report to 127.0.0.1:1");
     let said = ask(&gone.machine);
     assert!(
-        said.starts_with("failed no-server no trusted server could be reached"),
+        said.starts_with("unreached 1\nfailed no-server no trusted server could be reached"),
         "{said}"
     );
 }
@@ -221,7 +237,8 @@ fn a_wait_is_told_and_ends_when_the_caller_leaves() {
         said.starts_with("waiting approval 58 4711\nwaiting approval 58 4711\n"),
         "{said}"
     );
-    assert!(said.ends_with("refused - -\n"), "{said}");
+    // The server was lost at the wait, which is no refusal.
+    assert!(said.contains("\nunreached 1\nfailed no-server"), "{said}");
 }
 
 #[test]
@@ -262,6 +279,54 @@ fn callers_that_say_nothing_delay_neither_others_nor_heartbeats_and_are_limited(
         );
     }
     assert_eq!(ask(&site.machine), value());
+}
+
+#[test]
+fn callers_of_one_secret_share_one_request_to_the_server() {
+    if !nightlatch_test_support::is_root() {
+        return;
+    }
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let receiver = Mutex::new(receiver);
+    let answers = Answers::default();
+    let set = answers.clone();
+    let server = Server::giving(move |_| {
+        let _ = receiver.lock().unwrap().recv();
+        set.0.lock().unwrap().clone()
+    });
+    let site = Site::new(&[&server]);
+    answers.set(given(&site.sealed(1)));
+    let _agent = start(&site.machine, 1);
+    let mut callers: Vec<UnixStream> = (0..40).map(|_| connect(&site.machine)).collect();
+    for caller in &mut callers {
+        caller.write_all(b"get db\n").unwrap();
+        // The first is the agent's own, the second that of the request that they share.
+        let mut lines = [0; 14];
+        caller.read_exact(&mut lines).unwrap();
+        assert_eq!(&lines, b"trying\ntrying\n");
+    }
+    drop(sender);
+    for mut caller in callers {
+        let said = String::from_utf8(read_all(&mut caller)).unwrap();
+        assert!(said.ends_with(&value()), "{said}");
+    }
+    let gets = server.requests();
+    let gets = gets.iter().filter(|it| matches!(it, Request::Get(_)));
+    assert_eq!(gets.count(), 1);
+}
+
+#[test]
+fn users_that_are_missing_are_told_by_the_daemon_and_looked_up_by_no_check() {
+    let server = Server::giving(|_| refused("no-such-secret"));
+    let site = Site::new(&[&server]);
+    let allow = "allow.db = no-such-user-of-this-test";
+    site.machine.connect(&[&server], allow);
+    let (code, said) = site.machine.output(&["--check"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("gives db to user no-such-user"), "{said}");
+    assert!(!said.contains("this machine has no"), "{said}");
+    let agent = site.machine.start();
+    agent.says("this machine has no user no-such-user-of-this-test now");
 }
 
 #[test]

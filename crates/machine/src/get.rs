@@ -46,10 +46,14 @@ const TRY: Duration = Duration::from_secs(30);
 /// Time for the next line while a request waits. The agent leaves a server that is silent for 90 s.
 const WAITING: Duration = Duration::from_secs(120);
 
+/// The exit status when a person has denied the request, which no trusted server grants: a service manager must not ask
+/// that person again and again.
+const DENIED: u8 = 80;
+
 /// Carries the verb out.
 pub fn run(options: &GetOptions) -> Result<u8, Failure> {
     let result = match options.remove {
-        true => Credentials::remove(&options.credentials_dir, &options.name),
+        true => remove(options),
         false => get(options),
     };
     match result {
@@ -60,6 +64,14 @@ pub fn run(options: &GetOptions) -> Result<u8, Failure> {
         }
         Err(failure) => Err(failure.about(options.name.as_str())),
     }
+}
+
+/// Removes the files. As the unit fails, and will be restarted by itself, the notes stay.
+fn remove(options: &GetOptions) -> Result<(), Failure> {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let end = ["SERVICE_RESULT", "EXIT_CODE", "EXIT_STATUS"].map(variable);
+    let keeps_notes = !dependents::is_stopped_by_hand(end.each_ref().map(String::as_str));
+    Credentials::remove(&options.credentials_dir, &options.name, keeps_notes)
 }
 
 fn tell_json(options: &GetOptions, failure: &Failure) {
@@ -103,7 +115,7 @@ fn write_credential(options: &GetOptions) -> Result<(), Failure> {
         }
     };
     if let Some(unit) = unit {
-        let now = clock::now().wall;
+        let now = uptime();
         told(dependents::drop_old_notes(
             &RealSystemctl,
             unit,
@@ -129,7 +141,7 @@ fn write_credential(options: &GetOptions) -> Result<(), Failure> {
         (Err(failure), unit) => {
             status(&failure.to_string());
             if let Some(unit) = unit {
-                told(dependents::note(&RealSystemctl, unit, &notes));
+                told(dependents::note(&RealSystemctl, unit, &notes, uptime()));
             }
         }
     }
@@ -140,18 +152,24 @@ fn write_credential(options: &GetOptions) -> Result<(), Failure> {
 fn fetch(options: &GetOptions) -> Result<Secret, Failure> {
     let client = name_or_host(None).unwrap_or_else(|_| "CLIENT".to_owned());
     let mut progress = Progress::new(&options.name, client, options.json);
-    let deadline = match options.wait {
+    let from_now = || match options.wait {
         Wait::AtMost(length) => Some(clock::now().mono.after(length)),
         Wait::Forever => None,
     };
+    let mut deadline = from_now();
     let mut pause = FIRST_PAUSE;
     loop {
-        let outcome = try_once(options, deadline, &mut progress);
+        let mut seen = Seen::default();
+        let outcome = try_once(options, deadline, &mut progress, &mut seen);
         let failure = match outcome {
             Ok(Outcome::Value(value)) => return Ok(value),
-            Ok(Outcome::Answer(answer)) => answer_failure(options, answer),
-            Err(error) => agent_failure(error),
+            Ok(Outcome::Answer(answer)) => answer_failure(options, answer, seen.unreached),
+            Err(error) => agent_failure(error, is_root()),
         };
+        // A request that a person may still approve: its server, or the agent, was lost only now.
+        if failure.is_passing && seen.waited {
+            deadline = from_now();
+        }
         let left = deadline.map(|deadline| deadline.since(clock::now().mono));
         if !failure.is_passing || left.is_some_and(|left| left.is_zero()) {
             return Err(failure.failure);
@@ -162,10 +180,20 @@ fn fetch(options: &GetOptions) -> Result<Secret, Failure> {
     }
 }
 
+/// What the agent told before its last line.
+#[derive(Default, Debug)]
+struct Seen {
+    /// A server let the request wait.
+    waited: bool,
+    /// Servers that could not be reached.
+    unreached: usize,
+}
+
 fn try_once(
     options: &GetOptions,
     deadline: Option<Monotonic>,
     progress: &mut Progress<'_>,
+    seen: &mut Seen,
 ) -> Result<Outcome, AgentError> {
     let of_try = || {
         let least = clock::now().mono.after(TRY);
@@ -174,10 +202,25 @@ fn try_once(
     ask(&options.socket, &options.name, of_try(), &mut |answer| {
         progress.answer(answer);
         match answer {
-            LocalAnswer::Waiting(_) => Some(clock::now().mono.after(WAITING)),
-            _ => of_try(),
+            LocalAnswer::Waiting(_) => {
+                seen.waited = true;
+                return Some(clock::now().mono.after(WAITING));
+            }
+            LocalAnswer::Unreached(count) => seen.unreached = *count,
+            _ => {}
         }
+        of_try()
     })
+}
+
+/// `CLOCK_MONOTONIC`, by which systemd counts the pause between two runs: it stands still while the machine sleeps.
+fn uptime() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::from_secs(now.tv_sec.cast_unsigned())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// A failure of one try.
@@ -201,15 +244,27 @@ fn lasting(failure: Failure) -> TryFailure {
     }
 }
 
-fn agent_failure(error: AgentError) -> TryFailure {
+fn agent_failure(error: AgentError, is_root: bool) -> TryFailure {
     let what = format_error(&error);
     match error {
-        AgentError::NoAgent(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+        // Root is kept out only while the agent makes its folder.
+        AgentError::NoAgent(_, error)
+            if error.kind() == io::ErrorKind::PermissionDenied && !is_root =>
+        {
             lasting(Failure::new(EX_NOPERM, what))
         }
-        AgentError::NoAgent(..) => lasting(Failure::new(EX_UNAVAILABLE, what).hint(
-            "systemctl status nightlatch-agent; it needs host keys: nightlatch enroll --host-key",
-        )),
+        AgentError::NoAgent(_, error) => {
+            let failure = Failure::new(EX_UNAVAILABLE, what).hint(
+                "systemctl status nightlatch-agent; it needs host keys: nightlatch enroll --host-key",
+            );
+            match error.kind() {
+                // It is being started, as after an update.
+                io::ErrorKind::NotFound
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::PermissionDenied => passing(failure),
+                _ => lasting(failure),
+            }
+        }
         AgentError::Ended | AgentError::Io(_) => passing(
             Failure::new(EX_UNAVAILABLE, what).hint("journalctl -u nightlatch-agent says why"),
         ),
@@ -226,30 +281,60 @@ fn no_server(what: impl Into<String>) -> Failure {
         .hint("journalctl -u nightlatch-agent says why; --wait gives it more time")
 }
 
-fn answer_failure(options: &GetOptions, answer: LocalAnswer) -> TryFailure {
+/// The failure that a last line tells. What one server says may pass as long as another was not reached.
+fn answer_failure(options: &GetOptions, answer: LocalAnswer, unreached: usize) -> TryFailure {
+    let with_others = match unreached {
+        0 => lasting,
+        _ => passing,
+    };
     match answer {
-        LocalAnswer::Refused { reason, .. } => lasting(refused(options, reason.as_ref())),
-        LocalAnswer::Rejected(reason) => lasting(rejected(options, reason)),
+        LocalAnswer::Refused { reason, .. } => {
+            let passes = reason.as_ref().is_some_and(passes_by_itself);
+            let failure = refused(options, reason.as_ref(), unreached);
+            if passes {
+                passing(failure)
+            } else {
+                with_others(failure)
+            }
+        }
+        LocalAnswer::Rejected(reason) => with_others(rejected(options, reason)),
         LocalAnswer::Failed(failure) => failed(&failure),
         // These are not last lines.
-        LocalAnswer::Trying | LocalAnswer::Waiting(_) | LocalAnswer::Value(_) => {
-            lasting(Failure::new(EX_PROTOCOL, "the agent sent no answer"))
-        }
+        LocalAnswer::Trying
+        | LocalAnswer::Waiting(_)
+        | LocalAnswer::Unreached(_)
+        | LocalAnswer::Value(_) => lasting(Failure::new(EX_PROTOCOL, "the agent sent no answer")),
     }
 }
 
-fn refused(options: &GetOptions, reason: Option<&ReasonWord>) -> Failure {
+/// The request was overtaken by a change on the server: the next one is decided anew.
+fn passes_by_itself(reason: &ReasonWord) -> bool {
+    matches!(reason.as_str(), "secret-changed" | "guard-changed")
+}
+
+fn refused(options: &GetOptions, reason: Option<&ReasonWord>, unreached: usize) -> Failure {
     let name = &options.name;
+    let others = match unreached {
+        0 => String::new(),
+        count => format!("; not reached: {count} other trusted servers"),
+    };
     match reason.map(ReasonWord::as_str) {
-        Some(reason @ "no-such-secret") => {
-            Failure::new(EX_NOINPUT, format!("the server has no such secret for this machine ({reason})"))
-                .hint(format!("nightlatch secret put CLIENT {name} gives it one"))
+        Some(reason @ "no-such-secret") => Failure::new(
+            EX_NOINPUT,
+            format!("the server has no such secret for this machine ({reason}){others}"),
+        )
+        .hint(format!("nightlatch secret put CLIENT {name} gives it one")),
+        Some(reason @ "denied") if unreached == 0 => {
+            Failure::new(DENIED, format!("a person has denied it ({reason})"))
+                .hint("on the server: nightlatch why CLIENT")
         }
-        Some(reason) => Failure::new(EX_NOINPUT, format!("the server refuses: {reason}"))
+        Some(reason) => Failure::new(EX_NOINPUT, format!("the server refuses: {reason}{others}"))
             .hint("on the server: nightlatch why CLIENT"),
         None => Failure::new(
             EX_NOINPUT,
-            "the server refuses and gives no reason: it does not know this host key, or no named secrets",
+            format!(
+                "the server refuses and gives no reason: it does not know this host key, or no named secrets{others}"
+            ),
         )
         .hint("on the server: nightlatch log; its clients.conf needs host_key_id of this machine"),
     }
@@ -286,7 +371,9 @@ fn failed(failure: &LocalFailure) -> TryFailure {
     let text = failure.text();
     match failure.kind {
         LocalFailureKind::NotAllowed => lasting(Failure::new(EX_NOPERM, text)),
-        LocalFailureKind::Busy => passing(Failure::new(EX_TEMPFAIL, text)),
+        LocalFailureKind::Busy | LocalFailureKind::Lookup => {
+            passing(Failure::new(EX_TEMPFAIL, text))
+        }
         LocalFailureKind::NoServer => passing(no_server(text)),
         LocalFailureKind::Setup => lasting(Failure::new(EX_CONFIG, text)),
         LocalFailureKind::State => lasting(Failure::new(EX_OSERR, text)),
@@ -294,5 +381,110 @@ fn failed(failure: &LocalFailure) -> TryFailure {
             Failure::new(EX_PROTOCOL, format!("the agent cannot do this: {text}"))
                 .hint("systemctl restart nightlatch-agent, if it was updated"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: GetOptions,
+    }
+
+    fn options() -> GetOptions {
+        Line::parse_from(["get", "db"]).options
+    }
+
+    fn shown(failure: TryFailure) -> (u8, bool) {
+        (failure.failure.exit(), failure.is_passing)
+    }
+
+    fn refusal(word: &str) -> LocalAnswer {
+        LocalAnswer::Refused {
+            reason: ReasonWord::new(word),
+            retry: None,
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_final_when_every_trusted_server_has_answered() {
+        let forged = || LocalAnswer::Rejected(RejectionReason::Forged);
+        for (answer, unreached, expected) in [
+            (refusal("disabled"), 0, (EX_NOINPUT, false)),
+            (refusal("disabled"), 1, (EX_NOINPUT, true)),
+            (refusal("no-such-secret"), 1, (EX_NOINPUT, true)),
+            (refusal("secret-changed"), 0, (EX_NOINPUT, true)),
+            (refusal("guard-changed"), 0, (EX_NOINPUT, true)),
+            // A person's word ends it, unless another server may not know of it.
+            (refusal("denied"), 0, (DENIED, false)),
+            (refusal("denied"), 2, (EX_NOINPUT, true)),
+            (forged(), 0, (EX_DATAERR, false)),
+            (forged(), 1, (EX_DATAERR, true)),
+        ] {
+            let text = answer.to_string();
+            let found = shown(answer_failure(&options(), answer, unreached));
+            assert_eq!(found, expected, "{text} {unreached}");
+        }
+        let lookup = LocalFailure::new(LocalFailureKind::Lookup, "LDAP");
+        assert_eq!(shown(failed(&lookup)), (EX_TEMPFAIL, true));
+    }
+
+    #[test]
+    fn an_agent_that_is_being_started_is_waited_for() {
+        let absent = |kind: io::ErrorKind| AgentError::NoAgent(PathBuf::new(), kind.into());
+        for (kind, is_root, expected) in [
+            (io::ErrorKind::NotFound, false, (EX_UNAVAILABLE, true)),
+            (
+                io::ErrorKind::ConnectionRefused,
+                true,
+                (EX_UNAVAILABLE, true),
+            ),
+            (
+                io::ErrorKind::PermissionDenied,
+                true,
+                (EX_UNAVAILABLE, true),
+            ),
+            (io::ErrorKind::PermissionDenied, false, (EX_NOPERM, false)),
+            (io::ErrorKind::NotADirectory, true, (EX_UNAVAILABLE, false)),
+        ] {
+            assert_eq!(
+                shown(agent_failure(absent(kind), is_root)),
+                expected,
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn wait_counts_anew_when_a_request_that_waited_is_lost() {
+        use std::io::{Read as _, Write as _};
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let agent = thread::spawn(move || {
+            for said in [
+                &b"trying\nwaiting approval 58 4711\nfailed no-server x\n"[..],
+                b"value 1\nx",
+            ] {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.read_exact(&mut [0; 7]).unwrap();
+                // Longer than --wait.
+                thread::sleep(Duration::from_millis(1200));
+                stream.write_all(said).unwrap();
+            }
+        });
+        let mut options = options();
+        options.socket = socket;
+        options.wait = Wait::AtMost(Duration::from_secs(1));
+        let value = fetch(&options).map_err(|failure| failure.to_string());
+        assert_eq!(value.unwrap().expose(), b"x");
+        agent.join().unwrap();
     }
 }

@@ -76,6 +76,8 @@ pub enum LocalAnswer {
     Trying,
     /// A server lets the request wait.
     Waiting(LocalWaiting),
+    /// So many trusted servers could not be reached: what the others say may not be all that there is to say.
+    Unreached(usize),
     /// The last line: no server gives it, and this is the reason of one.
     Refused {
         /// The server's word for it.
@@ -136,6 +138,8 @@ pub enum LocalFailureKind {
     NotAllowed,
     /// The agent serves as many callers as it can, in all or of this user.
     Busy,
+    /// The user database does not tell who may ask.
+    Lookup,
     /// No trusted server could be reached.
     NoServer,
     /// The machine cannot use named secrets: keys are missing or unusable.
@@ -149,9 +153,10 @@ pub enum LocalFailureKind {
 }
 
 impl LocalFailureKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::NotAllowed,
         Self::Busy,
+        Self::Lookup,
         Self::NoServer,
         Self::Setup,
         Self::State,
@@ -164,6 +169,7 @@ impl LocalFailureKind {
         match self {
             Self::NotAllowed => "not-allowed",
             Self::Busy => "busy",
+            Self::Lookup => "lookup",
             Self::NoServer => "no-server",
             Self::Setup => "setup",
             Self::State => "state",
@@ -181,7 +187,7 @@ impl LocalAnswer {
 
     /// True when no line follows.
     pub const fn is_last(&self) -> bool {
-        !matches!(self, Self::Trying | Self::Waiting(_))
+        !matches!(self, Self::Trying | Self::Waiting(_) | Self::Unreached(_))
     }
 
     /// Reads a line without its line feed; `None` for one that a later agent may send before the last one.
@@ -193,6 +199,7 @@ impl LocalAnswer {
         let answer = match word {
             "trying" if rest.is_empty() => Some(Self::Trying),
             "waiting" => waiting(rest).map(Self::Waiting),
+            "unreached" => digits::decimal(rest).map(Self::Unreached),
             "refused" => refused(rest),
             "rejected" => RejectionReason::by_word(rest).map(Self::Rejected),
             "failed" => failed(rest).map(Self::Failed),
@@ -219,6 +226,7 @@ impl fmt::Display for LocalAnswer {
                 let (reason, left) = (shown(reason), seconds(*left));
                 write!(f, "waiting {reason} {left} {reference}")
             }
+            Self::Unreached(count) => write!(f, "unreached {count}"),
             Self::Refused { reason, retry } => {
                 write!(f, "refused {} {}", shown(reason), seconds(*retry))
             }
@@ -303,6 +311,7 @@ mod tests {
         let kinds = prop::sample::select(LocalFailureKind::ALL.as_slice());
         prop_oneof![
             Just(LocalAnswer::Trying),
+            any::<usize>().prop_map(LocalAnswer::Unreached),
             waiting.prop_map(
                 |(reason, left, reference)| LocalAnswer::Waiting(LocalWaiting {
                     reason,
@@ -366,6 +375,7 @@ mod tests {
                 LocalAnswer::Failed(LocalFailure::new(LocalFailureKind::Busy, "8\ncallers\n")),
                 "failed busy 8 callers\n",
             ),
+            (LocalAnswer::Unreached(2), "unreached 2\n"),
             (LocalAnswer::Value(17), "value 17\n"),
         ] {
             assert_eq!(answer.line(), line);
@@ -383,6 +393,8 @@ mod tests {
             "waiting approval 58 4711 x",
             "waiting approval -1 4711",
             "waiting Approval 58 4711",
+            "unreached",
+            "unreached -1",
             "refused",
             "refused x",
             "rejected",

@@ -52,15 +52,6 @@ impl AccessRules {
         allow(rules, peer, users)
     }
 
-    /// False when this caller may ask for nothing at all: then its request need not be read.
-    pub(super) fn allow_any(
-        &self,
-        peer: &PeerCredentials,
-        users: &impl UserDatabase,
-    ) -> io::Result<bool> {
-        allow(self.0.values().flatten(), peer, users)
-    }
-
     /// The users and groups that this machine does not have, each with the secret of its rule.
     pub(super) fn unknown(&self, users: &impl UserDatabase) -> Vec<(&SecretName, &AllowedCaller)> {
         let rules = self.0.iter();
@@ -157,9 +148,6 @@ mod tests {
         assert_eq!(may(&peer(10, &[1000])), [""; 0]);
         // The user of the agent itself is nobody here.
         assert_eq!(may(&peer(990, &[990])), [""; 0]);
-        assert!(!rules.allow_any(&peer(1001, &[1001]), &Made).unwrap());
-        assert!(rules.allow_any(&peer(1001, &[10]), &Made).unwrap());
-        assert!(rules.allow_any(&peer(0, &[]), &Made).unwrap());
     }
 
     #[test]
@@ -171,6 +159,15 @@ mod tests {
             .map(|(name, caller)| format!("{name} {caller}"))
             .collect();
         assert_eq!(unknown, ["db user bob", "db group dba"]);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_looked_up_in_another_rule_keeps_nobody_out() {
+        let rules = rules("allow.db = alice\nallow.pin = broken");
+        assert!(rules.allow(&name("db"), &peer(1000, &[]), &Made).unwrap());
+        assert!(!rules.allow(&name("db"), &peer(1001, &[]), &Made).unwrap());
+        // Root needs no lookup.
+        assert!(rules.allow(&name("pin"), &peer(0, &[]), &Made).unwrap());
     }
 
     #[test]

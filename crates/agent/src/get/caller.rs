@@ -23,6 +23,9 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// Time for a caller to take its value.
 const VALUE: Duration = Duration::from_secs(20);
 
+/// The name of the socket until all users can reach it.
+const NEW: &str = "socket.new";
+
 /// The agent's end, which every user can reach.
 #[derive(Debug)]
 pub(crate) struct GetSocket {
@@ -33,15 +36,20 @@ pub(crate) struct GetSocket {
 impl GetSocket {
     /// Opens the socket in `folder`, in place of one that another run has left behind.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+        if fs::metadata(folder)?.permissions().mode() & 0o777 != 0o755 {
+            fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+        }
         let path = folder.join(GET_SOCKET);
-        match fs::remove_file(&path) {
+        let new = folder.join(NEW);
+        match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(&path)?;
+        let listener = UnixListener::bind(&new)?;
         // Who may ask is decided by the kernel's word for who it is.
-        fs::set_permissions(&path, Permissions::from_mode(0o666))?;
+        fs::set_permissions(&new, Permissions::from_mode(0o666))?;
+        // Now, so that no caller finds a socket that it cannot use.
+        fs::rename(&new, &path)?;
         Ok(Self { listener, path })
     }
 
@@ -86,5 +94,30 @@ impl Caller {
         if self.0.set_nonblocking(true).is_ok() {
             let _ = io::Write::write_all(&mut &self.0, answer.line().as_bytes());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_replaces_that_of_another_run_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = GetSocket::open(folder.path()).unwrap();
+        let path = folder.path().join(GET_SOCKET);
+        let number = || fs::metadata(&path).unwrap().ino();
+        let before = number();
+        // As a run that was killed leaves it.
+        std::mem::forget(first);
+        let _left = UnixListener::bind(folder.path().join(NEW)).unwrap();
+        let _second = GetSocket::open(folder.path()).unwrap();
+        assert_ne!(number(), before);
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o666);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(UnixStream::connect(&path).is_ok());
     }
 }

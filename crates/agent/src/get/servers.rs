@@ -1,7 +1,7 @@
-//! Asks the trusted servers for a named secret, one after the other: where each was last told first, then named places,
-//! then found ones.
+//! Asks the trusted servers for a named secret, one after the other: where each was last told first, then the other
+//! places, the best first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,14 +19,19 @@ use crate::attempt::{AttemptError, Limits, connect};
 use crate::place::Place;
 use crate::reporter::Reporter;
 
+use super::connections::Connections;
+
 /// Time to find a server that answers, anew after each that did. Whoever announces many places must not keep a caller
 /// from its answer.
 const FIND: Duration = Duration::from_secs(60);
 
+/// Of that, what is left at least for a server that comes after a queue.
+const LEAST: Duration = Duration::from_secs(30);
+
 /// A server that lets a request wait says so every 30 s. One that is silent for so long is left.
 const SILENCE: Duration = Duration::from_secs(90);
 
-/// The longest time for which a request waits at one server.
+/// The longest time for which a request waits at a server that does not say how long.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// The answer of one server.
@@ -49,12 +54,13 @@ pub(super) struct CallerGone;
 pub(super) struct Pass<'a> {
     reporter: &'a Reporter,
     name: &'a SecretName,
-    tell: &'a mut dyn FnMut(&LocalAnswer) -> io::Result<()>,
+    connections: &'a Connections,
+    tell: &'a mut dyn FnMut(&LocalAnswer) -> Result<(), CallerGone>,
     /// Each server answers once.
     answered: BTreeSet<KeyId>,
     tried: BTreeSet<SocketAddr>,
-    addresses: Vec<SocketAddr>,
-    places: Vec<Place>,
+    addresses: VecDeque<SocketAddr>,
+    places: VecDeque<Place>,
     servers: usize,
     until: Monotonic,
 }
@@ -64,24 +70,18 @@ impl<'a> Pass<'a> {
     pub(super) fn new(
         reporter: &'a Reporter,
         name: &'a SecretName,
-        tell: &'a mut dyn FnMut(&LocalAnswer) -> io::Result<()>,
+        connections: &'a Connections,
+        tell: &'a mut dyn FnMut(&LocalAnswer) -> Result<(), CallerGone>,
     ) -> Self {
         let state = reporter.state();
-        let ways = state.schedule.ways();
-        let servers = ways.len();
-        let mut places: Vec<Place> = Vec::new();
-        for place in ways.into_iter().flat_map(|(_, places)| places) {
-            if !places.contains(&place) {
-                places.push(place);
-            }
-        }
-        // Taken from the end.
-        places.sort_by_key(|place| matches!(place, Place::Named(_)));
+        let servers = state.schedule.server_count();
+        let places = state.schedule.best_places().into();
         let addresses = state.addresses.values().copied().collect();
         drop(state);
         Self {
             reporter,
             name,
+            connections,
             tell,
             answered: BTreeSet::new(),
             tried: BTreeSet::new(),
@@ -94,11 +94,12 @@ impl<'a> Pass<'a> {
 
     /// The next answer of a server, with its key and its address; `None` when there is none left to ask.
     pub(super) fn next(&mut self) -> Result<Option<(KeyId, SocketAddr, ServerAnswer)>, CallerGone> {
-        while self.answered.len() < self.servers
-            && clock::now().mono < self.until
-            && let Some(address) = self.next_address()
-        {
-            (self.tell)(&LocalAnswer::Trying).map_err(|_| CallerGone)?;
+        while self.answered.len() < self.servers && clock::now().mono < self.until {
+            // Before a name is resolved, which may take long.
+            (self.tell)(&LocalAnswer::Trying)?;
+            let Some(address) = self.next_address() else {
+                break;
+            };
             if let Some((key, answer)) = self.ask(address)? {
                 self.until = clock::now().mono.after(FIND);
                 return Ok(Some((key, address, answer)));
@@ -107,19 +108,21 @@ impl<'a> Pass<'a> {
         Ok(None)
     }
 
+    /// The trusted servers that have not answered.
+    pub(super) fn unreached(&self) -> usize {
+        self.servers.saturating_sub(self.answered.len())
+    }
+
     fn next_address(&mut self) -> Option<SocketAddr> {
         loop {
-            while let Some(address) = self.addresses.pop() {
+            while let Some(address) = self.addresses.pop_front() {
                 if self.tried.insert(address) {
                     return Some(address);
                 }
             }
-            let place = self.places.pop()?;
+            let place = self.places.pop_front()?;
             match place.addresses() {
-                Ok(mut addresses) => {
-                    addresses.reverse();
-                    self.addresses = addresses;
-                }
+                Ok(addresses) => self.addresses = addresses.into(),
                 Err(error) => {
                     let log = self.reporter.log;
                     log.debug(|| format!("cannot ask {place} for {}: {error}", self.name));
@@ -134,8 +137,13 @@ impl<'a> Pass<'a> {
         let fault = |error: &dyn std::fmt::Display| {
             log.debug(|| format!("cannot ask {address} for {}: {error}", self.name));
         };
-        let end = clock::now().mono.after(LONGEST_WAIT);
-        let limits = Limits::heartbeat(end);
+        let mut permit = self
+            .connections
+            .take(|| (self.tell)(&LocalAnswer::Trying))?;
+        // Time in the queue is no time of this server's.
+        let begin = clock::now().mono;
+        self.until = self.until.max(begin.after(LEAST));
+        let limits = Limits::heartbeat(begin.after(FIND));
         let (server, mut stream) = match connect(&self.reporter.tls, address, &limits) {
             Ok(connected) => connected,
             Err(error) => {
@@ -155,9 +163,14 @@ impl<'a> Pass<'a> {
         };
         stream.renew(limits.reply());
         let mut is_gone = false;
+        let mut bound = WaitBound::new();
         let mut waiting = |notice: &Waiting, stream: &mut DeadlineStream| {
-            stream.renew(SILENCE.min(end.since(clock::now().mono)));
-            (self.tell)(&LocalAnswer::Waiting(local(notice))).inspect_err(|_| is_gone = true)
+            permit.waits();
+            stream.renew(bound.next(notice.left, clock::now().mono));
+            (self.tell)(&LocalAnswer::Waiting(local(notice))).map_err(|CallerGone| {
+                is_gone = true;
+                io::ErrorKind::BrokenPipe.into()
+            })
         };
         let result = server.get(query, &mut stream, &mut waiting);
         stream.shutdown();
@@ -170,6 +183,11 @@ impl<'a> Pass<'a> {
                 reason: Some(reason),
                 retry,
             },
+            // One that lets a request wait says why it refuses it in the end: this one goes down.
+            Err(ReportError::Refused) if bound.has_begun => {
+                fault(&"the server ended the connection while the request waited");
+                return Ok(None);
+            }
             Err(ReportError::Refused) => ServerAnswer::Refused {
                 reason: None,
                 retry: None,
@@ -185,6 +203,35 @@ impl<'a> Pass<'a> {
     }
 }
 
+/// The end of a wait at one server: when the server has said that it is decided, and no sooner, however long that is.
+struct WaitBound {
+    begin: Monotonic,
+    /// The server has let the request wait.
+    has_begun: bool,
+    end: Option<Monotonic>,
+}
+
+impl WaitBound {
+    fn new() -> Self {
+        Self {
+            begin: clock::now().mono,
+            has_begun: false,
+            end: None,
+        }
+    }
+
+    /// The time for the next line of a server that has `left` until it decides. Its first word for that counts: one that puts
+    /// it off again and again would keep the request from other servers.
+    fn next(&mut self, left: Option<Duration>, now: Monotonic) -> Duration {
+        self.has_begun = true;
+        if self.end.is_none() {
+            self.end = left.map(|left| now.after(left).after(SILENCE));
+        }
+        let end = self.end.unwrap_or(self.begin.after(LONGEST_WAIT));
+        SILENCE.min(end.since(now))
+    }
+}
+
 fn shown(error: &AttemptError) -> String {
     nightlatch_core::error_chain::format_error(error)
 }
@@ -195,5 +242,31 @@ fn local(notice: &Waiting) -> LocalWaiting {
         reason: reason.and_then(|reason| ReasonWord::new(reason.as_str())),
         left: notice.left,
         reference: notice.reference,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_lasts_as_long_as_the_server_says_and_not_longer() {
+        let hour = Duration::from_secs(3600);
+        let at = |after: Duration| Monotonic::from_boot(after);
+        let bound = || WaitBound {
+            begin: at(Duration::ZERO),
+            has_begun: false,
+            end: None,
+        };
+        let mut long = bound();
+        assert_eq!(long.next(None, at(Duration::ZERO)), SILENCE);
+        assert_eq!(long.next(Some(hour * 48), at(hour / 2)), SILENCE);
+        // A later word does not move the end.
+        assert_eq!(long.next(Some(hour * 48), at(hour * 48)), SILENCE);
+        let end = hour * 48 + hour / 2 + SILENCE;
+        assert_eq!(long.next(Some(hour), at(end)), Duration::ZERO);
+        let mut without = bound();
+        assert_eq!(without.next(None, at(hour - SILENCE / 2)), SILENCE / 2);
+        assert_eq!(without.next(None, at(hour)), Duration::ZERO);
     }
 }

@@ -179,6 +179,7 @@ fn a_server_is_looked_for_where_it_was_and_then_elsewhere() {
     let ways = BTreeMap::from_iter(schedule.ways());
     assert_eq!(ways[&server(1)], [2, 3, 1].map(place));
     assert_eq!(ways[&server(2)], [1, 3, 2].map(place));
+    assert_eq!(schedule.best_places(), [1, 2, 3].map(place));
 }
 
 #[test]
@@ -190,6 +191,10 @@ fn a_refusal_is_not_tried_at_other_addresses_and_its_pause_is_kept() {
     schedule.finished(one.id);
     assert_eq!(schedule.poll(at(119_000)), None);
     assert_eq!(schedule.poll_timeout(at(0)), Some(at(120_000)));
+    // Nor does something new to tell shorten it.
+    schedule.tell_soon(at(60_000));
+    assert_eq!(schedule.poll(at(119_000)), None);
+    assert_eq!(schedule.poll_timeout(at(60_000)), Some(at(120_000)));
 }
 
 #[test]

@@ -51,8 +51,7 @@ impl<'o> Credentials<'o> {
     }
 
     fn replace(&self, path: &Path, name: &SecretName, content: &[u8]) -> io::Result<()> {
-        // No secret has a name that begins so.
-        let new = self.folder.join(format!(".{name}.new"));
+        let new = self.unfinished(name);
         // One that was left behind by a run that was killed.
         absent(fs::remove_file(&new))?;
         let mut file = OpenOptions::new()
@@ -67,16 +66,36 @@ impl<'o> Credentials<'o> {
             })
     }
 
-    /// Removes the file of this name, which need not be there.
-    pub(super) fn remove(folder: &Path, name: &SecretName) -> Result<(), Failure> {
-        let path = folder.join(name.as_str());
-        absent(fs::remove_file(&path))
-            .map_err(|error| failure(format!("cannot remove {}", path.display())).because(error))
+    /// Removes the file of this name, what a run that was killed has left of it, and, unless `keeps_notes`, the notes. None
+    /// of them need be there.
+    pub(super) fn remove(
+        folder: &Path,
+        name: &SecretName,
+        keeps_notes: bool,
+    ) -> Result<(), Failure> {
+        let credentials = Credentials { folder };
+        let notes = (!keeps_notes).then(|| credentials.notes(name));
+        let files = [
+            Some(folder.join(name.as_str())),
+            Some(credentials.unfinished(name)),
+            notes,
+        ];
+        for path in files.into_iter().flatten() {
+            absent(fs::remove_file(&path)).map_err(|error| {
+                failure(format!("cannot remove {}", path.display())).because(error)
+            })?;
+        }
+        Ok(())
     }
 
     /// The file for notes about the units that wait for this secret.
     pub(super) fn notes(&self, name: &SecretName) -> PathBuf {
         self.folder.join(format!(".{name}.units"))
+    }
+
+    /// The file of this name while it is written. No secret has a name that begins so.
+    fn unfinished(&self, name: &SecretName) -> PathBuf {
+        self.folder.join(format!(".{name}.new"))
     }
 }
 
@@ -130,8 +149,18 @@ mod tests {
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         for _ in 0..2 {
-            Credentials::remove(folder.path(), &name("db")).unwrap();
+            Credentials::remove(folder.path(), &name("db"), false).unwrap();
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        // Of a run that was killed.
+        let notes = credentials.notes(&name("db"));
+        for path in [&credentials.unfinished(&name("db")), &notes] {
+            fs::write(path, "x").unwrap();
+        }
+        Credentials::remove(folder.path(), &name("db"), true).unwrap();
+        assert!(notes.exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        Credentials::remove(folder.path(), &name("db"), false).unwrap();
+        assert!(!notes.exists());
     }
 }

@@ -7,12 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-
-use nightlatch_core::time::Wall;
 
 /// The greatest number of units that are looked at.
 const MAX_UNITS: usize = 1000;
@@ -24,8 +21,25 @@ const NEEDED_BY: [&str; 2] = ["RequiredBy", "BoundBy"];
 /// ended.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// A unit that waited, and the time at which its state had last changed then, as systemd gives it.
-type Waiting = BTreeMap<String, String>;
+/// Units that waited.
+#[derive(Default, Debug)]
+struct Notes {
+    /// `CLOCK_MONOTONIC` of the last note, in seconds.
+    at: u64,
+    units: BTreeMap<String, Waiting>,
+}
+
+/// A unit that waited, as it was then.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Waiting {
+    /// The time at which its state had last changed, as systemd gives it.
+    changed: String,
+    /// The state of its file: `enabled`, `disabled`, `masked`, ...
+    file: String,
+}
+
+/// The states of a unit file that an administrator chooses to keep the unit down.
+const KEPT_DOWN: [&str; 3] = ["disabled", "masked", "masked-runtime"];
 
 /// systemctl(1), run by root: it speaks to systemd itself.
 pub(super) trait Systemctl {
@@ -58,15 +72,21 @@ impl Systemctl for RealSystemctl {
 }
 
 /// Adds the units that wait for `unit` now to the notes.
-pub(super) fn note(systemctl: &impl Systemctl, unit: &str, notes: &Path) -> io::Result<()> {
+pub(super) fn note(
+    systemctl: &impl Systemctl,
+    unit: &str,
+    notes: &Path,
+    now: Duration,
+) -> io::Result<()> {
     let mut waiting = read(notes)?;
+    waiting.at = now.as_secs();
     let known = dependents(systemctl, unit)?;
     for job in waiting_jobs(&systemctl.run(&["list-jobs", "--no-legend", "--plain", "--full"])?) {
         if let Some(properties) = known.get(job) {
-            waiting.insert(job.to_owned(), changed(properties));
+            waiting.units.insert(job.to_owned(), state(properties));
         }
     }
-    match waiting.is_empty() {
+    match waiting.units.is_empty() {
         true => Ok(()),
         false => fs::write(notes, to_text(&waiting)),
     }
@@ -77,15 +97,12 @@ pub(super) fn drop_old_notes(
     systemctl: &impl Systemctl,
     unit: &str,
     notes: &Path,
-    now: Wall,
+    now: Duration,
 ) -> io::Result<()> {
-    let age = match fs::metadata(notes) {
-        Ok(about) => now.since(Wall::from_unix_micros(
-            about.mtime().saturating_mul(1_000_000),
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
+    if !notes.try_exists()? {
+        return Ok(());
+    }
+    let age = now.saturating_sub(Duration::from_secs(read(notes)?.at));
     let shown = show(systemctl, &["NRestarts", "RestartUSec"], &[unit])?;
     let first = shown.first();
     let value = |key: &str| first.and_then(|it| it.get(key)).map(String::as_str);
@@ -99,21 +116,29 @@ pub(super) fn drop_old_notes(
 
 /// Starts the noted units to which nothing has happened since. Returns their names.
 pub(super) fn start(systemctl: &impl Systemctl, notes: &Path) -> io::Result<Vec<String>> {
-    let waiting = read(notes)?;
+    let waiting = read(notes)?.units;
     if waiting.is_empty() {
         return Ok(Vec::new());
     }
     let names: Vec<&str> = waiting.keys().map(String::as_str).collect();
     let shown = show(
         systemctl,
-        &["Id", "ActiveState", "StateChangeTimestampMonotonic"],
+        &[
+            "Id",
+            "ActiveState",
+            "StateChangeTimestampMonotonic",
+            "UnitFileState",
+        ],
         &names,
     )?;
     let is_same = |properties: &&Properties| {
-        let state = properties.get("ActiveState").map(String::as_str);
+        let active = properties.get("ActiveState").map(String::as_str);
         let id = properties.get("Id");
-        let noted = id.and_then(|id| waiting.get(id));
-        matches!(state, Some("inactive" | "failed")) && noted == Some(&changed(properties))
+        let now = state(properties);
+        matches!(active, Some("inactive" | "failed"))
+            && id
+                .and_then(|id| waiting.get(id))
+                .is_some_and(|noted| noted.changed == now.changed && !was_put_down(noted, &now))
     };
     let same = shown.iter().filter(is_same);
     let start: Vec<String> = same.filter_map(|it| it.get("Id").cloned()).collect();
@@ -138,6 +163,7 @@ fn dependents(systemctl: &impl Systemctl, unit: &str) -> io::Result<BTreeMap<Str
         let keys = [
             "Id",
             "StateChangeTimestampMonotonic",
+            "UnitFileState",
             NEEDED_BY[0],
             NEEDED_BY[1],
         ];
@@ -174,9 +200,23 @@ fn show(systemctl: &impl Systemctl, keys: &[&str], units: &[&str]) -> io::Result
     Ok(blocks.filter(|block| !block.is_empty()).collect())
 }
 
-fn changed(properties: &Properties) -> String {
-    let changed = properties.get("StateChangeTimestampMonotonic");
-    changed.cloned().unwrap_or_default()
+fn state(properties: &Properties) -> Waiting {
+    let value = |key: &str| properties.get(key).cloned().unwrap_or_default();
+    Waiting {
+        changed: value("StateChangeTimestampMonotonic"),
+        file: value("UnitFileState"),
+    }
+}
+
+/// An administrator has disabled or masked it since.
+fn was_put_down(noted: &Waiting, now: &Waiting) -> bool {
+    KEPT_DOWN.contains(&now.file.as_str()) && now.file != noted.file
+}
+
+/// True when an administrator has stopped the secret's unit, by what systemd tells `ExecStopPost=` (systemd.exec(5)):
+/// `SERVICE_RESULT`, `EXIT_CODE`, `EXIT_STATUS`. Without them somebody runs the command by hand.
+pub(super) fn is_stopped_by_hand(end: [&str; 3]) -> bool {
+    matches!(end, ["" | "success", ..] | [_, "killed", "TERM"])
 }
 
 /// The units with a job that starts them and waits, in the list of systemctl(1): number, unit, type, state.
@@ -209,23 +249,30 @@ fn span(text: &str) -> Option<Duration> {
         .try_fold(Duration::ZERO, |sum, part| sum.checked_add(part?))
 }
 
-fn read(notes: &Path) -> io::Result<Waiting> {
+/// A line with the time, then one for each unit. What has another form is left out.
+fn read(notes: &Path) -> io::Result<Notes> {
     let text = match fs::read_to_string(notes) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Waiting::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Notes::default()),
         Err(error) => return Err(error),
     };
-    let lines = text.lines().filter_map(|line| line.split_once(' '));
-    Ok(lines
-        .map(|(unit, changed)| (unit.to_owned(), changed.to_owned()))
-        .collect())
+    let mut lines = text.lines();
+    let at = lines.next().and_then(|line| line.parse().ok());
+    let units = lines.filter_map(|line| {
+        let mut words = line.split(' ').map(str::to_owned);
+        let (unit, changed, file) = (words.next()?, words.next()?, words.next()?);
+        Some((unit, Waiting { changed, file }))
+    });
+    Ok(Notes {
+        at: at.unwrap_or_default(),
+        units: units.collect(),
+    })
 }
 
-fn to_text(waiting: &Waiting) -> String {
-    let lines = waiting
-        .iter()
-        .map(|(unit, changed)| format!("{unit} {changed}\n"));
-    lines.collect()
+fn to_text(notes: &Notes) -> String {
+    let units = notes.units.iter();
+    let lines = units.map(|(unit, Waiting { changed, file })| format!("{unit} {changed} {file}\n"));
+    format!("{}\n{}", notes.at, lines.collect::<String>())
 }
 
 #[cfg(test)]
@@ -233,6 +280,8 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+
+    const NOW: Duration = Duration::from_secs(5000);
 
     const SECRET: &str = "nightlatch-secret@db.service";
 
@@ -242,6 +291,8 @@ mod tests {
         jobs: &'static str,
         /// The state of `app`, and when it last changed.
         app: RefCell<(&'static str, &'static str)>,
+        /// The state of the file of `app`.
+        file: RefCell<&'static str>,
         restarts: &'static str,
         started: RefCell<Vec<String>>,
     }
@@ -251,6 +302,7 @@ mod tests {
             Self {
                 jobs,
                 app: RefCell::new(("inactive", "0")),
+                file: RefCell::new("enabled"),
                 restarts: "0",
                 started: RefCell::new(Vec::new()),
             }
@@ -274,8 +326,12 @@ mod tests {
                 };
                 format!(
                     "Id={unit}\nActiveState={state}\nStateChangeTimestampMonotonic={changed}\nRequiredBy={needed_by}\n\
-                     BoundBy=\nNRestarts={}\nRestartUSec=1min\n",
-                    self.restarts
+                     BoundBy=\nNRestarts={}\nRestartUSec=1min\nUnitFileState={}\n",
+                    self.restarts,
+                    match unit {
+                        "app.service" => *self.file.borrow(),
+                        _ => "disabled",
+                    }
                 )
             };
             match arguments[0] {
@@ -304,7 +360,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let notes = folder.path().join(".db.units");
         let systemd = Made::new(JOBS);
-        note(&systemd, SECRET, &notes).unwrap();
+        note(&systemd, SECRET, &notes, NOW).unwrap();
         assert_eq!(
             start(&systemd, &notes).unwrap(),
             ["app.service", "front.service"]
@@ -321,7 +377,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let notes = folder.path().join(".db.units");
             let systemd = Made::new(JOBS);
-            note(&systemd, SECRET, &notes).unwrap();
+            note(&systemd, SECRET, &notes, NOW).unwrap();
             *systemd.app.borrow_mut() = app;
             assert_eq!(
                 start(&systemd, &notes).unwrap(),
@@ -332,11 +388,39 @@ mod tests {
     }
 
     #[test]
+    fn what_was_disabled_or_masked_since_stays_down_and_what_was_so_before_does_not() {
+        for file in ["disabled", "masked", "masked-runtime"] {
+            let folder = tempfile::tempdir().unwrap();
+            let notes = folder.path().join(".db.units");
+            let systemd = Made::new(JOBS);
+            note(&systemd, SECRET, &notes, NOW).unwrap();
+            *systemd.file.borrow_mut() = file;
+            // The file of `front` was disabled all the time.
+            assert_eq!(start(&systemd, &notes).unwrap(), ["front.service"]);
+        }
+    }
+
+    #[test]
+    fn an_administrator_who_stops_the_secret_ends_the_series() {
+        for (end, by_hand) in [
+            (["", "", ""], true),
+            (["success", "exited", "0"], true),
+            // Stopped while it waited.
+            (["signal", "killed", "TERM"], true),
+            (["exit-code", "exited", "75"], false),
+            (["signal", "killed", "KILL"], false),
+            (["oom-kill", "killed", "KILL"], false),
+        ] {
+            assert_eq!(is_stopped_by_hand(end), by_hand, "{end:?}");
+        }
+    }
+
+    #[test]
     fn what_did_not_wait_is_not_started() {
         let folder = tempfile::tempdir().unwrap();
         let notes = folder.path().join(".db.units");
         let systemd = Made::new("12 nightlatch-secret@db.service start running\n");
-        note(&systemd, SECRET, &notes).unwrap();
+        note(&systemd, SECRET, &notes, NOW).unwrap();
         assert!(!notes.exists());
         assert_eq!(start(&systemd, &notes).unwrap(), [""; 0]);
     }
@@ -346,16 +430,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let notes = folder.path().join(".db.units");
         let mut systemd = Made::new(JOBS);
-        let now = nightlatch_sys::clock::now().wall;
+        let now = NOW;
         drop_old_notes(&systemd, SECRET, &notes, now).unwrap();
-        note(&systemd, SECRET, &notes).unwrap();
+        note(&systemd, SECRET, &notes, NOW).unwrap();
         systemd.restarts = "3";
         drop_old_notes(&systemd, SECRET, &notes, now).unwrap();
         assert!(notes.exists());
-        let later = now.after(Duration::from_secs(150));
+        let later = now + Duration::from_secs(150);
         drop_old_notes(&systemd, SECRET, &notes, later).unwrap();
         assert!(!notes.exists());
-        note(&systemd, SECRET, &notes).unwrap();
+        note(&systemd, SECRET, &notes, NOW).unwrap();
         systemd.restarts = "0";
         drop_old_notes(&systemd, SECRET, &notes, now).unwrap();
         assert!(!notes.exists());

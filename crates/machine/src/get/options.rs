@@ -11,7 +11,7 @@ use nightlatch_core::secret_name::SecretName;
 /// The options of `get`.
 #[derive(Args, Debug)]
 pub struct GetOptions {
-    /// The name of the secret. With --credential it may be escaped, as systemd-escape does it
+    /// The name of the secret, as it is: a unit's name must not be escaped
     #[arg(value_name = "NAME", value_parser = name)]
     pub(crate) name: SecretName,
 
@@ -75,10 +75,16 @@ fn wait(text: &str) -> Result<Wait, String> {
     }
 }
 
-/// A `-` in the instance of a unit may be escaped (systemd-escape(1)). A name has no other character that must be.
+/// The instance of a unit that was escaped (systemd-escape(1)) is refused: two units would share one file, and the end of
+/// one would take it from the other.
 fn name(text: &str) -> Result<SecretName, String> {
     let plain = text.replace(r"\x2d", "-");
     let name = SecretName::new(&plain).map_err(|error| format!("{error}; found {text:?}"))?;
+    if plain != text {
+        return Err(format!(
+            "the name is escaped: expected {plain}, found {text}; use the unit nightlatch-secret@{plain}.service"
+        ));
+    }
     match name.is_boot() {
         true => Err(
             "boot is the password of the disk, which a boot gets; expected the name of a named secret"
@@ -109,10 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn the_instance_of_a_unit_is_a_name_escaped_or_not() {
+    fn the_instance_of_a_unit_is_a_name_and_not_escaped() {
         let plain = |text: &str| name(text).map(|it| it.to_string());
         assert_eq!(plain("card-pin"), Ok("card-pin".to_owned()));
-        assert_eq!(plain(r"card\x2dpin"), Ok("card-pin".to_owned()));
+        let escaped = plain(r"card\x2dpin").unwrap_err();
+        assert!(
+            escaped.contains("nightlatch-secret@card-pin.service"),
+            "{escaped}"
+        );
         assert_eq!(
             plain("postgres.password"),
             Ok("postgres.password".to_owned())
