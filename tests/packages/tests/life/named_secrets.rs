@@ -199,18 +199,23 @@ fn starts_once_there_is_an_answer(system: &TestSystem) {
     assert!(file.exists() && !is_active(system, "app"));
     system.run(&["systemctl", "start", "other"]);
     assert!(is_active(system, "other"));
-    system.run(&["systemctl", "stop", SECRET]);
 
-    // As systemd-escape writes it.
+    // As systemd-escape writes it, it is refused, and takes the file from nobody.
     let escaped = system.run(&[
         "systemd-escape",
         "--template=nightlatch-secret@.service",
         "card-pin",
     ]);
     assert!(escaped.contains("\\x2d"), "{escaped}");
-    system.run(&["systemctl", "start", escaped.trim()]);
-    assert!(file.exists());
+    assert!(
+        !system
+            .try_run(&["systemctl", "start", escaped.trim()])
+            .status
+            .success()
+    );
     system.run(&["systemctl", "stop", escaped.trim()]);
+    assert!(file.exists());
+    system.run(&["systemctl", "stop", SECRET]);
     assert!(!file.exists());
 
     // Somebody gives up: a later success starts nothing.
@@ -223,12 +228,11 @@ fn starts_once_there_is_an_answer(system: &TestSystem) {
     );
     system.run(&["systemctl", "stop", SECRET]);
     let notes = system.file("/run/nightlatch/credentials/.card-pin.units");
-    assert!(notes.exists());
-    fs::File::options()
-        .write(true)
-        .open(&notes)
-        .and_then(|file| file.set_modified(std::time::UNIX_EPOCH))
-        .unwrap();
+    // A stop between two runs leaves them. They are old later on.
+    if let Ok(text) = fs::read_to_string(&notes) {
+        let (_, units) = text.split_once('\n').unwrap();
+        fs::write(&notes, format!("1\n{units}")).unwrap();
+    }
     *answer.lock().unwrap() = "value 7\nhunter2".to_owned();
     system.run(&["systemctl", "start", SECRET]);
     assert!(!is_active(system, "app") && !notes.exists());
