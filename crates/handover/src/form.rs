@@ -184,10 +184,21 @@ impl<'a> Document<'a> {
             }
             clients.push(client);
         }
-        let secrets = self.secrets.into_iter().map(NamedSecret::into_saved);
+        let mut seen = HashSet::new();
+        let mut secrets = Vec::with_capacity(self.secrets.len());
+        for secret in self.secrets {
+            let secret = secret.into_saved()?;
+            if !seen.insert((secret.host, secret.name.clone())) {
+                return Err(HandoverError::Secret {
+                    secret: format!("{} of {}", secret.name, secret.host),
+                    what: "is there twice; expected each name once for each host key".to_owned(),
+                });
+            }
+            secrets.push(secret);
+        }
         Ok(Saved {
             clients,
-            secrets: secrets.collect::<Result<_, _>>()?,
+            secrets,
             ..Saved::default()
         })
     }

@@ -189,6 +189,28 @@ fn a_client_stands_in_it_once() {
 }
 
 #[test]
+fn a_named_secret_of_a_host_key_stands_in_it_once() {
+    let secret = |serial: u64| {
+        serde_json::json!({
+            "host_key_id": "a1".repeat(32),
+            "name": "pin",
+            "serial": serial,
+            "sealed": null,
+            "approval": false,
+            "put": 0,
+        })
+    };
+    let saved = one(|json| json["secrets"] = vec![secret(1)].into()).unwrap();
+    assert_eq!(saved.secrets.len(), 1);
+    let twice = one(|json| json["secrets"] = vec![secret(1), secret(2)].into());
+    assert!(
+        matches!(&twice, Err(HandoverError::Secret { secret, what })
+            if secret.starts_with("pin of a1") && what.contains("twice")),
+        "{twice:?}"
+    );
+}
+
+#[test]
 fn other_documents_are_told_apart() {
     let foreign = one(|json| json["format"] = "shopping".into());
     assert!(matches!(foreign, Err(HandoverError::Foreign(_))));

@@ -108,14 +108,24 @@ pub enum ImportError {
     /// The document is malformed.
     #[error(transparent)]
     Document(#[from] HandoverError),
-    /// The state holds clients already.
-    #[error("{} holds {clients} clients already", statedir.display())]
+    /// The state holds clients or named secrets already.
+    #[error("{} holds {clients} clients{} already", statedir.display(), and_secrets(*.secrets))]
     NotEmpty {
         /// The state directory.
         statedir: PathBuf,
         /// Number of clients in it.
         clients: usize,
+        /// Number of named secrets in it, with those of which only the serial is remembered.
+        secrets: usize,
     },
+}
+
+/// Named secrets beside clients, if there are any.
+pub(crate) fn and_secrets(number: usize) -> String {
+    match number {
+        0 => String::new(),
+        number => format!(" and {number} named secrets"),
+    }
 }
 
 impl ImportError {

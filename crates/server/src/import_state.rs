@@ -16,7 +16,7 @@ use crate::accounts::Accounts;
 use crate::audit::{self, Context, Who};
 use crate::cli::ServerOptions;
 use crate::config;
-use crate::error::{ImportError, MAX_DOCUMENT, RunError};
+use crate::error::{ImportError, MAX_DOCUMENT, RunError, and_secrets};
 use crate::state_folder::{become_owner, open};
 
 /// Imports the document; returns a summary of it.
@@ -79,10 +79,15 @@ fn replace(
     summary_line: &str,
 ) -> Result<(), RunError> {
     let before = store.load().map_err(RunError::Store)?;
-    if !before.clients.is_empty() && !forget {
+    let (clients, secrets) = (
+        before.clients.len(),
+        before.secrets.len() + before.lost_secrets,
+    );
+    if clients + secrets > 0 && !forget {
         let error = ImportError::NotEmpty {
             statedir: statedir.to_owned(),
-            clients: before.clients.len(),
+            clients,
+            secrets,
         };
         return Err(error.into());
     }
@@ -134,18 +139,22 @@ fn summary(saved: &Saved, statedir: &Path) -> String {
         count(|presence| matches!(presence, ClientPresence::Present(it) if !it.state.enabled));
     let removed = count(|presence| *presence == ClientPresence::Removed);
     format!(
-        "{}: {enabled} enabled, {disabled} disabled and {removed} removed clients taken over\n",
-        statedir.display()
+        "{}: {enabled} enabled, {disabled} disabled and {removed} removed clients{} taken over\n",
+        statedir.display(),
+        and_secrets(saved.secrets.len())
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nightlatch_core::client::saved::SavedClient;
+    use nightlatch_core::client::saved::{SavedClient, SavedSecret};
+    use nightlatch_core::key_id::KeyId;
     use nightlatch_core::name::ClientName;
     use nightlatch_core::secret::Secret;
+    use nightlatch_core::secret_name::SecretName;
     use nightlatch_core::settings::client::ClientSettings;
+    use nightlatch_core::time::Wall;
     use nightlatch_store::MemoryStore;
 
     fn saved(names: &[&str]) -> Saved {
@@ -181,5 +190,33 @@ mod tests {
         replace(&mut store, saved(&["b", "c"]), true, dir, "imported").unwrap();
         assert_eq!(store.ends().head.seq, 2, "each import is in the audit log");
         assert_eq!(names(&mut store), ["b", "c"]);
+    }
+    #[test]
+    fn named_secrets_are_replaced_only_when_that_is_asked_for() {
+        let mut store = MemoryStore::default();
+        let dir = Path::new("/s");
+        let secret = |name: &str| SavedSecret {
+            host: KeyId::from_bytes([1; 32]).unwrap(),
+            name: SecretName::new(name).unwrap(),
+            serial: 1,
+            sealed: None,
+            approval: false,
+            put: Wall::from_unix_micros(0),
+        };
+        let of = |name| Saved {
+            secrets: vec![secret(name)],
+            ..Saved::default()
+        };
+        let line = summary(&of("pin"), dir);
+        assert!(line.ends_with("removed clients and 1 named secrets taken over\n"));
+        replace(&mut store, of("pin"), false, dir, &line).unwrap();
+        let refused = replace(&mut store, of("other"), false, dir, &line).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "/s holds 0 clients and 1 named secrets already"
+        );
+        assert_eq!(store.load().unwrap().secrets, [secret("pin")]);
+        replace(&mut store, of("other"), true, dir, &line).unwrap();
+        assert_eq!(store.load().unwrap().secrets, [secret("other")]);
     }
 }
