@@ -196,7 +196,7 @@ impl ClientView {
     pub fn decided_at(&self) -> Option<Wall> {
         let asked = self
             .last_approval_request
-            .filter(|_| self.approval_pending)?;
+            .filter(|_| self.request_waits())?;
         match self.needs_person() {
             true => self.expires,
             false if self.waits_for_named() => {
@@ -211,6 +211,11 @@ impl ClientView {
         self.approved_by_default && !self.needs_person() && !self.waits_for_named()
     }
 
+    /// True while any request waits: for the boot secret, which Mandos shows, or for a named one.
+    pub const fn request_waits(&self) -> bool {
+        self.approval_pending || self.waits_for_named()
+    }
+
     /// True while a request for a named secret waits.
     pub const fn waits_for_named(&self) -> bool {
         !self.guard.waiting_secrets.is_empty()
@@ -218,7 +223,7 @@ impl ClientView {
 
     /// Its state, as far as its properties alone tell.
     pub fn facts(&self) -> ClientFacts<'_> {
-        let pending = self.approval_pending.then(|| PendingRequestFacts {
+        let pending = self.request_waits().then(|| PendingRequestFacts {
             description: None,
             until: self.decided_at(),
             approved_by_default: self.granted_by_default(),

@@ -124,7 +124,8 @@ impl MandosProxy {
 
     /// Removes a named secret that was put at run time.
     pub async fn remove_secret(&self, client: &str, name: &SecretName) -> Result<(), BusError> {
-        let arguments = (client, name.as_str());
+        const ANY_SERIAL: u64 = 0;
+        let arguments = (client, name.as_str(), ANY_SERIAL);
         self.call_own("RemoveSecret", &arguments).await?;
         Ok(())
     }

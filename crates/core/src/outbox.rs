@@ -40,6 +40,8 @@ struct Requirement {
     changes: u64,
     /// Number of changes while the store fails.
     failing: u64,
+    /// The same for a release of a named secret, beside `failing`.
+    named: u64,
 }
 
 #[derive(Debug)]
@@ -69,10 +71,12 @@ impl<E> Outbox<E> {
     /// Adds a change that must be as durable as `durability` before later effects of the same client.
     pub fn persist(&mut self, change: Change, durability: Durability) {
         let client = change.client().cloned();
+        let is_named = matches!(change, Change::PutSecret { .. });
         self.unwritten.push(change);
         self.added += 1;
         match client {
             _ if durability == Durability::Soon => {}
+            Some(client) if is_named => self.require_named(client, durability),
             Some(client) => self.require(client, durability),
             None => self.urgent = true,
         }
@@ -103,10 +107,25 @@ impl<E> Outbox<E> {
         }
     }
 
+    /// As [`Self::require`], after a named secret was put: while the store fails, only releases of named secrets wait for
+    /// that. Whatever an administrator puts then, the machine gets the secret of its disk.
+    fn require_named(&mut self, client: ClientName, durability: Durability) {
+        if durability != Durability::Before {
+            return self.require(client, durability);
+        }
+        self.require(client.clone(), Durability::BeforeUnlessFailing);
+        if let Some(needs) = self.needs.get_mut(&client) {
+            needs.named = self.added;
+        }
+    }
+
     /// Adds an effect that waits for earlier changes of `client`; while the store fails, it waits for none.
     pub fn effect(&mut self, client: Option<&ClientName>, effect: E) {
-        let (changes, failing) = (self.requirement_of(client).changes, 0);
-        self.push(Requirement { changes, failing }, false, effect);
+        let needs = Requirement {
+            failing: 0,
+            ..self.requirement_of(client)
+        };
+        self.push(needs, false, effect);
     }
 
     /// Adds an effect that releases a secret: even while the store fails, it waits for the changes that allowed it.
@@ -114,19 +133,29 @@ impl<E> Outbox<E> {
         self.push(self.requirement_of(client), false, effect);
     }
 
+    /// Adds an effect that releases a named secret: it also waits for the changes of named secrets.
+    pub fn release_named(&mut self, client: Option<&ClientName>, effect: E) {
+        let needs = self.requirement_of(client);
+        let failing = needs.failing.max(needs.named);
+        self.push(Requirement { failing, ..needs }, false, effect);
+    }
+
     /// Adds an effect that acknowledges earlier changes of `client`, unless [`Self::failed`] returns it first.
     pub fn acknowledge(&mut self, client: Option<&ClientName>, effect: E) {
-        let changes = self.requirement_of(client).changes;
-        let failing = changes;
-        self.push(Requirement { changes, failing }, true, effect);
+        let needs = self.requirement_of(client);
+        let failing = needs.changes;
+        self.push(Requirement { failing, ..needs }, true, effect);
     }
 
     /// Adds an effect that waits for all earlier changes.
     pub fn effect_after_all(&mut self, effect: E) {
         self.urgent = true;
-        let changes = self.added;
-        let failing = changes;
-        self.push(Requirement { changes, failing }, false, effect);
+        let needs = Requirement {
+            changes: self.added,
+            failing: self.added,
+            named: 0,
+        };
+        self.push(needs, false, effect);
     }
 
     fn push(&mut self, needs: Requirement, acknowledges: bool, effect: E) {

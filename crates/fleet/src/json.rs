@@ -66,7 +66,7 @@ impl<'c> From<&'c ClientView> for ClientJson<'c> {
             timeout: human::setting(client.timeout),
             extended_timeout: human::setting(client.extended_timeout),
             interval: human::setting(client.interval),
-            approval_pending: client.approval_pending,
+            approval_pending: client.request_waits(),
             approved_by_default: client.approved_by_default,
             approval_delay: human::setting(client.approval_delay),
             approval_duration: human::setting(client.approval_duration),

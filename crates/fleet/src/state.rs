@@ -38,7 +38,7 @@ impl ClientState {
         match client {
             // A server may not have told a request yet that its client was disabled meanwhile.
             client if !client.enabled => Self::Disabled,
-            client if client.approval_pending => Self::Waiting,
+            client if client.request_waits() => Self::Waiting,
             client if client.guard.suspect.is_some() => Self::Suspect,
             _ if failed || silent => Self::Failing,
             _ => Self::Enabled,

@@ -54,13 +54,26 @@ fn beside_the_reserve(descriptors: u64, wanted: usize) -> usize {
         .max(1)
 }
 
+/// This part of the places, of one address and in all, is enough for connections on which a person decides on a named
+/// secret. The others are for boots and signs of life, which must not find every place taken for an hour.
+const WAITING_PART: usize = 4;
+
 /// The limits, and the connections counted. Clones share the counts.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimits {
     total: Arc<Semaphore>,
     per_source: usize,
-    /// Number of connections by address.
-    sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    /// Places of connections that may wait for a person's decision on a named secret.
+    waiting: Arc<Semaphore>,
+    sources: Arc<Mutex<HashMap<IpAddr, SourceCount>>>,
+}
+
+/// The connections from one address.
+#[derive(Clone, Copy, Debug, Default)]
+struct SourceCount {
+    open: usize,
+    /// Those of them that have a [`WaitingPlace`].
+    waiting: usize,
 }
 
 impl ConnectionLimits {
@@ -69,6 +82,7 @@ impl ConnectionLimits {
         Self {
             total: Arc::new(Semaphore::new(total.clamp(1, Semaphore::MAX_PERMITS))),
             per_source: per_source.max(1),
+            waiting: Arc::new(Semaphore::new(part(total))),
             sources: Arc::default(),
         }
     }
@@ -96,16 +110,22 @@ impl ConnectionLimits {
         let source = source.to_canonical();
         let mut sources = lock(&self.sources);
         let entry = sources.entry(source).or_default();
-        if *entry >= self.per_source {
+        if entry.open >= self.per_source {
             return Err(TooManyConnections(self.per_source));
         }
-        *entry += 1;
+        entry.open += 1;
+        drop(sources);
         Ok(Slot {
             source,
-            sources: Arc::clone(&self.sources),
+            limits: self.clone(),
             _room: room,
         })
     }
+}
+
+/// The places of connections that may wait, of so many.
+fn part(places: usize) -> usize {
+    (places / WAITING_PART).clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// A place for one connection from any address.
@@ -118,17 +138,50 @@ pub struct ConnectionPermit(
 #[derive(Debug)]
 pub struct Slot {
     source: IpAddr,
-    sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    limits: ConnectionLimits,
     _room: ConnectionPermit,
+}
+
+impl Slot {
+    /// A place in which the connection may wait for a person's decision on a named secret; `None` where too many have
+    /// one.
+    pub fn waiting_place(&self) -> Option<WaitingPlace<'_>> {
+        let total = Arc::clone(&self.limits.waiting).try_acquire_owned().ok()?;
+        let mut sources = lock(&self.limits.sources);
+        let count = sources.get_mut(&self.source)?;
+        if count.waiting >= part(self.limits.per_source) {
+            return None;
+        }
+        count.waiting += 1;
+        Some(WaitingPlace {
+            slot: self,
+            _total: total,
+        })
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut entry) = lock(&self.sources).entry(self.source) {
-            *entry.get_mut() -= 1;
-            if *entry.get() == 0 {
+        if let Entry::Occupied(mut entry) = lock(&self.limits.sources).entry(self.source) {
+            entry.get_mut().open -= 1;
+            if entry.get().open == 0 {
                 entry.remove();
             }
+        }
+    }
+}
+
+/// The place of a connection that may wait; free when dropped.
+#[derive(Debug)]
+pub struct WaitingPlace<'a> {
+    slot: &'a Slot,
+    _total: OwnedSemaphorePermit,
+}
+
+impl Drop for WaitingPlace<'_> {
+    fn drop(&mut self) {
+        if let Some(count) = lock(&self.slot.limits.sources).get_mut(&self.slot.source) {
+            count.waiting -= 1;
         }
     }
 }
@@ -139,7 +192,9 @@ impl Drop for Slot {
 pub struct TooManyConnections(usize);
 
 /// Nothing panics while it holds the lock, so a poisoned count is still right.
-fn lock(sources: &Mutex<HashMap<IpAddr, usize>>) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+fn lock(
+    sources: &Mutex<HashMap<IpAddr, SourceCount>>,
+) -> MutexGuard<'_, HashMap<IpAddr, SourceCount>> {
     sources.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -204,6 +259,30 @@ mod tests {
         let _slot = admit(&limits, HERE).await.unwrap();
         assert!(admit(&limits, HERE).await.is_err());
         let _other = admit(&limits, THERE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_quarter_of_the_places_may_wait() {
+        let limits = ConnectionLimits::new(12, 8);
+        let mut slots = Vec::new();
+        for _ in 0..8 {
+            slots.push(admit(&limits, HERE).await.unwrap());
+        }
+        let here: Vec<_> = slots.iter().filter_map(Slot::waiting_place).collect();
+        assert_eq!(here.len(), 2);
+        // Three in all, whatever their addresses.
+        let others = [
+            admit(&limits, THERE).await.unwrap(),
+            admit(&limits, THERE).await.unwrap(),
+        ];
+        let one = others[0].waiting_place();
+        assert!(one.is_some());
+        assert!(others[1].waiting_place().is_none());
+        drop(here);
+        assert!(others[1].waiting_place().is_some());
+        drop((one, slots, others));
+        assert!(lock(&limits.sources).is_empty());
+        assert_eq!(limits.waiting.available_permits(), 3);
     }
 
     #[tokio::test]

@@ -29,13 +29,6 @@ impl RequestQueue {
         self.0.iter().map(|(since, request)| (*request, *since))
     }
 
-    /// The request, when there is no other.
-    pub(crate) fn only(&self) -> Option<RequestId> {
-        let mut requests = self.0.iter();
-        let (_, only) = requests.next()?;
-        requests.next().is_none().then_some(*only)
-    }
-
     pub(crate) fn insert(&mut self, request: RequestId, since: Monotonic) {
         self.0.insert((since, request));
     }

@@ -124,6 +124,32 @@ pub enum Refusal {
     SecretExpired,
     /// The secret was replaced or removed after it was asked for.
     SecretChanged,
+    /// A person would have to decide, and too many requests for named secrets wait already.
+    TooManyWait,
+    /// The machine became suspect after the named secret was granted.
+    MachineIsSuspect,
+}
+
+/// The need for a person of a named secret that was put.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PutApproval {
+    /// No request for it waits.
+    None,
+    /// Each request for it waits for a person.
+    Needed,
+    /// Each request for the value before waited, and none does now.
+    Lifted,
+}
+
+impl PutApproval {
+    /// `before` and `now`: whether each request waits for a person.
+    pub(crate) const fn of(before: bool, now: bool) -> Self {
+        match (before, now) {
+            (_, true) => Self::Needed,
+            (true, false) => Self::Lifted,
+            (false, false) => Self::None,
+        }
+    }
 }
 
 /// The kind of an alarm. No alarm refuses a request.
@@ -322,8 +348,7 @@ pub enum Event {
         client: ClientId,
         name: SecretName,
         serial: u64,
-        /// Each request for it waits for a person.
-        approval: bool,
+        approval: PutApproval,
     },
     /// A named secret of a client was removed, or of a host key that no client has any more.
     SecretRemoved {

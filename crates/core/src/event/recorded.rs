@@ -3,7 +3,7 @@
 //!
 //! One `match` without a wildcard decides all of it: an event that is new does not compile before it is decided.
 
-use super::{Alarm, DisableReason, Durability, Event, KeyRole};
+use super::{Alarm, DisableReason, Durability, Event, KeyRole, PutApproval};
 use crate::checker::LastCheck;
 use crate::duration::in_whole_seconds;
 use crate::guard::Passage;
@@ -190,8 +190,9 @@ impl Event {
                 serial, approval, ..
             } => {
                 let approval = match approval {
-                    true => "; each request for it needs approval",
-                    false => "",
+                    PutApproval::Needed => "; each request for it needs approval",
+                    PutApproval::Lifted => "; approval lifted",
+                    PutApproval::None => "",
                 };
                 let detail = format!("serial {serial}{approval}");
                 RecordContent::with_detail(RecordKind::SecretPut, detail)

@@ -1,6 +1,6 @@
 //! Events as lines of the log.
 
-use super::{Alarm, Event, Refusal, decision_by_default};
+use super::{Alarm, Event, PutApproval, Refusal, decision_by_default};
 use crate::checker::LastCheck;
 use crate::duration::in_whole_seconds;
 use crate::name::ClientName;
@@ -168,8 +168,9 @@ impl Event {
                     ..none()
                 };
                 let message = match approval {
-                    true => "named secret put; each request for it needs approval",
-                    false => "named secret put",
+                    PutApproval::Needed => "named secret put; each request for it needs approval",
+                    PutApproval::Lifted => "named secret put; approval lifted",
+                    PutApproval::None => "named secret put",
                 };
                 (Info, message, fields)
             }

@@ -43,6 +43,8 @@ impl Refusal {
             Self::NoSuchSecret => "no-such-secret",
             Self::SecretExpired => "secret-expired",
             Self::SecretChanged => "secret-changed",
+            Self::TooManyWait => "too-many-wait",
+            Self::MachineIsSuspect => "machine-is-suspect",
         }
     }
 
@@ -72,6 +74,12 @@ impl Refusal {
             Self::SecretExpired => "the secret has expired (nightlatch secret put)",
             Self::SecretChanged => {
                 "the secret was replaced or removed after it was asked for; a machine asks again"
+            }
+            Self::MachineIsSuspect => {
+                "the machine became suspect after it was granted; a machine asks again, and waits for approval"
+            }
+            Self::TooManyWait => {
+                "it would need approval, and too many requests for named secrets wait already; a machine asks again"
             }
             Self::GuardChanged => {
                 "its guard or host key changed while it waited; a machine asks again"

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::client::Client;
-use crate::client::saved::{ClientPresence, SavedClient, Trust};
+use crate::client::saved::{ClientPresence, SavedClient, SavedSecret, Trust};
 use crate::event::Durability::{Before, BeforeUnlessFailing, Soon};
 use crate::record::RecordKind;
 use crate::secret::Secret;
@@ -71,6 +71,44 @@ fn an_effect_waits_for_its_own_clients_change_only() {
     assert_eq!(outbox.ready(), NONE);
     outbox.committed();
     assert_eq!(outbox.ready(), [2, 5]);
+}
+
+/// A put that finds the disk full must not keep the machine from the secret of its disk.
+#[test]
+fn while_the_store_fails_a_named_secret_holds_up_only_named_secrets() {
+    let mut outbox = Outbox::default();
+    let a = of("a");
+    let secret = |sealed| Change::PutSecret {
+        client: a.clone(),
+        secret: Box::new(SavedSecret {
+            host: KeyId::from_bytes([1; 32]).unwrap(),
+            name: SecretName::new(sealed).unwrap(),
+            serial: 1,
+            sealed: None,
+            approval: false,
+            put: Wall::from_unix_micros(0),
+        }),
+    };
+    outbox.persist(secret("pin"), Before);
+    outbox.release(a.as_ref(), 1);
+    assert_eq!(outbox.ready(), NONE);
+    let changes = outbox.take();
+    assert!(outbox.failed(changes).is_empty());
+    assert_eq!(outbox.ready(), [1]);
+    // A removal of another one makes nothing more generous, and takes nothing back.
+    outbox.persist(secret("other"), BeforeUnlessFailing);
+    outbox.release_named(a.as_ref(), 2);
+    outbox.release_named(of("b").as_ref(), 3);
+    outbox.release(a.as_ref(), 4);
+    assert_eq!(outbox.ready(), [3, 4]);
+    // What else must be durable holds up both.
+    outbox.persist(put("b"), Before);
+    outbox.release_named(of("b").as_ref(), 5);
+    outbox.release(of("b").as_ref(), 6);
+    assert_eq!(outbox.ready(), NONE);
+    outbox.take();
+    outbox.committed();
+    assert_eq!(outbox.ready(), [2, 5, 6]);
 }
 
 #[test]

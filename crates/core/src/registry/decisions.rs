@@ -40,8 +40,8 @@ impl Registry {
         Ok(id)
     }
 
-    /// A person approves the only waiting request of the client. During a denial this lifts the denial instead, and
-    /// the next request waits.
+    /// A person approves the only waiting request of the client for its boot secret: whoever knows of no other could not
+    /// mean a named one. During a denial this lifts the denial instead, and the next request waits.
     pub fn handle_approve(&mut self, id: ClientId, now: Now) -> Result<(), DecisionError> {
         self.handle_timeout(now);
         let Some(client) = self.clients.get_mut(&id) else {
@@ -54,11 +54,23 @@ impl Registry {
             self.reconsider(id, now);
             return Ok(());
         }
-        match client.waiting.only() {
-            Some(request) => self.handle_decide(request, true, now).map(drop),
-            None if client.waiting.is_empty() => Err(DecisionError::NoneWaits),
-            None => Err(DecisionError::SeveralWait),
+        let of_boot: Vec<RequestId> = self.waiting_boots(id).collect();
+        match of_boot[..] {
+            [] => Err(DecisionError::NoneWaits),
+            [request] => self.handle_decide(request, true, now).map(drop),
+            _ => Err(DecisionError::SeveralWait),
         }
+    }
+
+    /// The requests of a client for its boot secret that wait for a person, the oldest first.
+    pub fn waiting_boots(&self, id: ClientId) -> impl Iterator<Item = RequestId> {
+        let client = self.clients.get(&id).into_iter();
+        let waiting = client.flat_map(|client| client.waiting.iter());
+        let requests = waiting.map(|(request, _)| request);
+        requests.filter(|request| {
+            let open = self.requests.get(request);
+            open.is_some_and(|it| it.secret.is_none())
+        })
     }
 
     /// A person denies all requests of the client: waiting ones, granted ones that are not delivered yet, and those

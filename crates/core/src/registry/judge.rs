@@ -5,35 +5,24 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::judgement::{Judgement, wait_for_person};
 use super::named::{self, NamedSecrets};
 use super::requests::{OpenRequest, RefusedRequest, RequestStage};
 use super::{Action, ClientId, Event, Grant, Refusal, Registry, RequestId, Timer};
 use crate::client::{Client, ReleaseDecision};
 use crate::event::{Alarm, Durability, KeyRole};
-use crate::guard::{BootRequest, Forecast, GuardAlarm, Passage, Verdict};
+use crate::guard::{BootRequest, Forecast, GuardAlarm, Verdict};
 use crate::time::{Monotonic, Now};
 
 /// A hold that ends so much later than it was to has not ended: the server was busy, or did not run.
 const LATE: Duration = Duration::from_millis(250);
 
+/// So many requests of one client for named secrets wait for a person at a time. Each holds a connection, and a machine
+/// that is suspect may have a service for each of its secrets.
+const MAX_WAITING_NAMED: usize = 4;
+
 /// The greatest number of times that the hold of a request begins anew.
 const MAX_HOLDS: u8 = 5;
-
-/// The judgement on a request at one moment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Judgement {
-    /// It gets the secret.
-    Release(Grant, Option<Passage>),
-    Refuse(Refusal),
-    /// The agent is asked until then.
-    Hold(Monotonic),
-    /// It waits for a person.
-    Wait {
-        until: Monotonic,
-        /// The decision without a person.
-        approved_by_default: bool,
-    },
-}
 
 /// Judges `request` of `client` at `now`. An alarm of the guard may come with it.
 pub(super) fn judge(
@@ -90,14 +79,6 @@ fn ask_guard(client: &Client, request: &OpenRequest, now: Now) -> (Verdict, Opti
     }
 }
 
-/// A person decides on this request only, at any time before the machine is disabled; no default does.
-pub(super) fn wait_for_person(client: &Client, now: Now) -> Judgement {
-    Judgement::Wait {
-        until: client.deadline.map_or(now.mono, |deadline| deadline.mono),
-        approved_by_default: false,
-    }
-}
-
 /// A rehearsal is told what a boot would get. It never waits.
 fn judge_rehearsal(client: &Client, role: KeyRole, now: Now) -> Judgement {
     let settings = client.guard_settings(now);
@@ -125,6 +106,7 @@ impl Registry {
             return;
         };
         let (judgement, alarm) = judge(client, &self.named, &open, now);
+        let judgement = self.within_limits(judgement, client, &open);
         let alarm = alarm.filter(|_| !open.told);
         let is_news = open.stage == RequestStage::New && open.is_boot() && client.is_guarded();
         if is_news && !matches!(judgement, Judgement::Refuse(_)) {
@@ -152,6 +134,24 @@ impl Registry {
                 until,
                 approved_by_default,
             } => self.wait(request, open, (until, approved_by_default), alarm, now),
+        }
+    }
+
+    /// Refuses a new request for a named secret that would wait, where no more may.
+    fn within_limits(
+        &self,
+        judgement: Judgement,
+        client: &Client,
+        open: &OpenRequest,
+    ) -> Judgement {
+        let would_wait = matches!(judgement, Judgement::Wait { .. });
+        if !would_wait || open.secret.is_none() || open.stage != RequestStage::New {
+            return judgement;
+        }
+        let waiting = client.waiting.iter().count() - boot_requests(&self.requests, client);
+        match open.may_wait && waiting < MAX_WAITING_NAMED {
+            true => judgement,
+            false => Judgement::Refuse(Refusal::TooManyWait),
         }
     }
 

@@ -67,6 +67,7 @@ impl Registry {
         let pace = self.pace(id);
         let was_armed = self.clients.get(&id).is_some_and(Client::is_armed);
         let newest = self.clients.get(&id).map(|it| it.guard.newest());
+        let was_suspect = self.is_suspect(id);
         let Some((mut outcome, waiting)) = self.note_life(id, sign, pace, now) else {
             return;
         };
@@ -80,6 +81,7 @@ impl Registry {
         if outcome.revoke {
             self.revoke_boots(id, Refusal::MachineIsUp);
         }
+        self.revoke_where_suspect(id, was_suspect);
         let is_newest = newest.is_some_and(|newest| sign.opened >= newest);
         let (moved, enabled) = self.extend_by_life(id, sign, is_newest, now);
         let durability = match (enabled, outcome.changed || moved) {
@@ -317,14 +319,29 @@ impl Registry {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
+        let was_suspect = client.guard.suspect().is_some();
         let settings = client.guard_settings(now);
         let GuardChange { alarms, changed } = change(&mut client.guard, &settings, now.mono);
         if changed {
             self.persist_state(id, Durability::BeforeUnlessFailing, now);
         }
+        self.revoke_where_suspect(id, was_suspect);
         self.set_guard_timer(id);
         for alarm in alarms {
             self.emit(Event::Alarmed(Some(id), alarm.into()));
+        }
+    }
+
+    fn is_suspect(&self, id: ClientId) -> bool {
+        let client = self.clients.get(&id);
+        client.is_some_and(|it| it.guard.suspect().is_some())
+    }
+
+    /// Takes back the named secrets that were granted before the machine became suspect: its agent asks again, and waits
+    /// for a person.
+    fn revoke_where_suspect(&mut self, id: ClientId, was_suspect: bool) {
+        if !was_suspect && self.is_suspect(id) {
+            self.revoke_all_named(id, Refusal::MachineIsSuspect);
         }
     }
 

@@ -11,6 +11,7 @@ mod forecast;
 mod identity;
 mod index;
 mod judge;
+mod judgement;
 mod life;
 mod load;
 mod named;
@@ -36,7 +37,7 @@ pub use life::SignOfLife;
 pub use load::{AddError, ConfiguredClients};
 use named::NamedSecrets;
 pub use named::{
-    LEAST_APPROVAL_DELAY, MAX_SECRETS, NamedSecretError, NamedSecretInfo, SecretPlace,
+    LEAST_APPROVAL_DELAY, MAX_SECRETS, NamedQuery, NamedSecretError, NamedSecretInfo, SecretPlace,
 };
 pub use rehearsals::MAX_REHEARSAL_PERMISSION;
 pub use reload::{MassRemoval, mass_removal};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use put::{MAX_SECRETS, NamedSecretError};
 
-use super::judge::{Judgement, wait_for_person};
+use super::judgement::{Judgement, wait_for_person};
 use super::requests::{OpenRequest, RefusedRequest, RequestStage};
 use super::{ClientId, Event, Grant, Refusal, Registry, RequestClaims, RequestId};
 use crate::client::Client;
@@ -31,6 +31,17 @@ pub const LEAST_APPROVAL_DELAY: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct NamedSecrets {
     by_host: HashMap<KeyId, BTreeMap<SecretName, SavedSecret>>,
+}
+
+/// A question for a named secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedQuery {
+    /// Its name.
+    pub name: SecretName,
+    /// The claims of the peer.
+    pub claims: RequestClaims,
+    /// False where its connection must not wait for a person: it is refused then.
+    pub may_wait: bool,
 }
 
 /// A secret in force.
@@ -187,17 +198,21 @@ fn wait_or_tell(request: &OpenRequest, wait: Judgement) -> Judgement {
 }
 
 impl Registry {
-    /// A peer that proved the key `key` requests the named secret `name`. Only a host key may: not even the boot key
+    /// A peer that proved the key `key` requests a named secret. Only a host key may: not even the boot key
     /// with the nonce of the boot that is up.
     pub fn handle_named_request(
         &mut self,
         request: RequestId,
         key: &KeyId,
-        name: SecretName,
-        claims: RequestClaims,
+        query: NamedQuery,
         now: Now,
     ) {
         self.handle_timeout(now);
+        let NamedQuery {
+            name,
+            claims,
+            may_wait,
+        } = query;
         if self.requests.contains_key(&request) {
             return;
         }
@@ -218,6 +233,7 @@ impl Registry {
             role: KeyRole::Host,
             claims,
             accepted: now.mono,
+            may_wait,
             stage: RequestStage::New,
             held_again: 0,
             told: false,

@@ -167,6 +167,7 @@ impl Registry {
         }
         self.restrict_new_clients(now);
         self.update_trust();
+        self.drop_all_superseded(now);
         Ok(())
     }
 
@@ -328,6 +329,7 @@ impl Registry {
             self.persist_state(id, Durability::BeforeUnlessFailing, now);
             if is_news {
                 self.emit(Event::Alarmed(Some(id), Alarm::from(reason)));
+                self.revoke_all_named(id, Refusal::MachineIsSuspect);
             }
             self.reconsider(id, now);
         }
@@ -389,6 +391,7 @@ impl Registry {
         self.persist_state(id, Durability::Before, now);
         if let Some(reason) = suspect.filter(|reason| Some(*reason) > before) {
             self.emit(Event::Alarmed(Some(id), Alarm::from(reason)));
+            self.revoke_all_named(id, Refusal::MachineIsSuspect);
         }
         self.reconsider(id, now);
     }

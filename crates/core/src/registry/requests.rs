@@ -26,6 +26,8 @@ pub(super) struct OpenRequest {
     pub(super) role: KeyRole,
     pub(super) claims: RequestClaims,
     pub(super) accepted: Monotonic,
+    /// False where no connection may wait for a person.
+    pub(super) may_wait: bool,
     pub(super) stage: RequestStage,
     /// Number of holds that began anew.
     pub(super) held_again: u8,
@@ -82,6 +84,7 @@ impl Registry {
             role,
             claims,
             accepted: now.mono,
+            may_wait: true,
             stage: RequestStage::New,
             held_again: 0,
             told: false,
@@ -243,6 +246,11 @@ impl Registry {
     /// Revokes those of the named secret `name`.
     pub(super) fn revoke_named(&mut self, id: ClientId, name: &SecretName, reason: Refusal) {
         self.revoke_those(id, reason, |_, open| open.secret.as_ref() == Some(name));
+    }
+
+    /// Revokes those of all named secrets.
+    pub(super) fn revoke_all_named(&mut self, id: ClientId, reason: Refusal) {
+        self.revoke_those(id, reason, |_, open| open.secret.is_some());
     }
 
     fn revoke_those(

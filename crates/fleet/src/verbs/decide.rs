@@ -70,7 +70,7 @@ pub(crate) async fn run(
     }
     // Whom a pattern catches is not let in, nor does a denial of somebody else go, without a request.
     if approve && !selection.by_name {
-        selection.clients.retain(|client| client.approval_pending);
+        selection.clients.retain(|client| client.request_waits());
         if selection.clients.is_empty() {
             note("no request waits");
             return Ok(0);
@@ -233,7 +233,7 @@ fn explain_early(approve: bool, clients: &[&ClientView], ours: bool) {
     if approve && ours {
         return;
     }
-    let early = clients.iter().filter(|client| !client.approval_pending);
+    let early = clients.iter().filter(|client| !client.request_waits());
     let early: Vec<&&ClientView> = early.collect();
     if early.is_empty() {
         return;

@@ -117,7 +117,7 @@ fn check(client: &ClientView) -> String {
 
 /// What waits now, if anything does.
 fn pending(client: &ClientView) -> String {
-    match (client.approval_pending, &client.guard.waiting_secrets[..]) {
+    match (client.request_waits(), &client.guard.waiting_secrets[..]) {
         (false, _) => String::new(),
         (true, "") => "; a request waits now".to_owned(),
         (true, names) => format!("; a request waits now (named secret {names})"),

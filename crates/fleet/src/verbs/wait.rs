@@ -125,7 +125,7 @@ fn stands(until: Until, client: &ClientView) -> bool {
     match until {
         Until::Enabled => client.enabled,
         Until::Disabled => !client.enabled,
-        Until::Waiting => client.approval_pending,
+        Until::Waiting => client.request_waits(),
         Until::Released | Until::Alive | Until::Removed => false,
     }
 }

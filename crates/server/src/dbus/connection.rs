@@ -172,7 +172,7 @@ impl BusConnection {
                         }
                         AdminCommand::Client(..)
                         | AdminCommand::Decide { .. }
-                        | AdminCommand::RemoveOrphanedSecret(..) => None,
+                        | AdminCommand::RemoveOrphanedSecret { .. } => None,
                     },
                 };
                 self.commands.insert(number, call);

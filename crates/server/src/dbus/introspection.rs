@@ -53,6 +53,7 @@ pub(super) const INTROSPECTION: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop/
     <method name="RemoveSecret">
       <arg direction="in" type="s" name="client"/>
       <arg direction="in" type="s" name="name"/>
+      <arg direction="in" type="t" name="serial"/>
     </method>
     <method name="ListSecrets">
       <arg direction="in" type="s" name="client"/>

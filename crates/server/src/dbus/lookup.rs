@@ -38,7 +38,7 @@ impl LookupTask {
             }
             LookupCall::Explain(id, view) => {
                 let forecast = self.driver.forecast(id).await;
-                let forecast = forecast.ok_or_else(|| nightlatch::no_client(&view.name))?;
+                let forecast = forecast.ok_or_else(|| CallError::no_client(&view.name))?;
                 let query = RecordSelection {
                     client: Some(view.name.clone()),
                     kinds: StateRecord::KINDS.to_vec(),

@@ -13,7 +13,6 @@ use zbus::Variant;
 
 use super::call::{LookupCall, MethodCall, Reaction};
 use super::client_cache::ClientCache;
-use super::nightlatch::no_client;
 use super::wire::{CallError, Map};
 use crate::driver::{AdminCommand, ClientAction};
 
@@ -21,11 +20,12 @@ use crate::driver::{AdminCommand, ClientAction};
 pub(super) fn put(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reaction, CallError> {
     let (client, sealed, options): (&str, Vec<u8>, HashMap<String, Variant<'_>>) =
         call.arguments()?;
-    let (mut dry_run, mut approval) = (false, false);
+    // Without a word about it, approval is as before.
+    let (mut dry_run, mut approval) = (false, None);
     for (key, value) in &options {
         match (key.as_str(), value) {
             ("dry-run", Variant::Bool(value)) => dry_run = *value,
-            ("approval", Variant::Bool(value)) => approval = *value,
+            ("approval", Variant::Bool(value)) => approval = Some(*value),
             _ => {
                 return Err(CallError::invalid(format!(
                     "PutSecret: unknown option {key}, or its value is no boolean; known are dry-run and approval"
@@ -33,7 +33,9 @@ pub(super) fn put(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reaction
             }
         }
     }
-    let (id, _) = cache.by_name(client).ok_or_else(|| no_client(client))?;
+    let (id, _) = cache
+        .by_name(client)
+        .ok_or_else(|| CallError::no_client(client))?;
     let sealed = SealedSecret::from_bytes(sealed)
         .map_err(|error| CallError::new(errors::BAD_SECRET, format!("PutSecret: {error}")))?;
     let action = ClientAction::PutSecret {
@@ -44,15 +46,16 @@ pub(super) fn put(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reaction
     Ok(Reaction::Command(AdminCommand::Client(id, action)))
 }
 
-/// `RemoveSecret`. A host key id in place of a client names one that no client has any more.
+/// `RemoveSecret`. A host key id in place of a client names one that no client has any more. The serial 0 stands for any.
 pub(super) fn remove(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reaction, CallError> {
-    let (client, name): (&str, &str) = call.arguments()?;
+    let (client, name, serial): (&str, &str, u64) = call.arguments()?;
+    let serial = Some(serial).filter(|serial| *serial > 0);
     let name = SecretName::new(name)
         .map_err(|error| CallError::invalid(format!("RemoveSecret: {error}")))?;
     let command = match (cache.by_name(client), client.parse::<KeyId>()) {
-        (Some((id, _)), _) => AdminCommand::Client(id, ClientAction::RemoveSecret(name)),
-        (None, Ok(host)) => AdminCommand::RemoveOrphanedSecret(host, name),
-        (None, Err(_)) => return Err(no_client(client)),
+        (Some((id, _)), _) => AdminCommand::Client(id, ClientAction::RemoveSecret(name, serial)),
+        (None, Ok(host)) => AdminCommand::RemoveOrphanedSecret { host, name, serial },
+        (None, Err(_)) => return Err(CallError::no_client(client)),
     };
     Ok(Reaction::Command(command))
 }
@@ -61,7 +64,12 @@ pub(super) fn remove(call: &MethodCall<'_>, cache: &ClientCache) -> Result<React
 pub(super) fn list(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reaction, CallError> {
     let client = match call.arguments()? {
         "" => None,
-        name => Some(cache.by_name(name).ok_or_else(|| no_client(name))?.0),
+        name => Some(
+            cache
+                .by_name(name)
+                .ok_or_else(|| CallError::no_client(name))?
+                .0,
+        ),
     };
     Ok(Reaction::Lookup(LookupCall::Secrets(client)))
 }
@@ -90,7 +98,9 @@ pub(super) const fn error_name(error: &NamedSecretError) -> &'static str {
         NamedSecretError::NoSuchClient => errors::NO_SUCH_CLIENT,
         NamedSecretError::NoHostKey(_) => errors::NO_HOST_KEY,
         NamedSecretError::InFile { .. } => errors::SECRET_IN_FILE,
-        NamedSecretError::NotNewer { .. } => errors::OLD_SECRET,
+        NamedSecretError::NotNewer { .. } | NamedSecretError::OtherSerial { .. } => {
+            errors::OLD_SECRET
+        }
         NamedSecretError::OtherHost { .. }
         | NamedSecretError::Ahead { .. }
         | NamedSecretError::Expired { .. } => errors::BAD_SECRET,

@@ -60,7 +60,9 @@ pub(super) fn react(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reacti
         "AddClient" => add(call),
         "Explain" => {
             let name: &str = call.arguments()?;
-            let (id, view) = cache.by_name(name).ok_or_else(|| no_client(name))?;
+            let (id, view) = cache
+                .by_name(name)
+                .ok_or_else(|| CallError::no_client(name))?;
             Ok(Reaction::Lookup(LookupCall::Explain(
                 id,
                 Box::new(view.clone()),
@@ -68,7 +70,9 @@ pub(super) fn react(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reacti
         }
         "AllowRehearsals" => {
             let (name, seconds): (&str, u64) = call.arguments()?;
-            let (id, _) = cache.by_name(name).ok_or_else(|| no_client(name))?;
+            let (id, _) = cache
+                .by_name(name)
+                .ok_or_else(|| CallError::no_client(name))?;
             let length = Duration::from_secs(seconds);
             if length > MAX_REHEARSAL_PERMISSION {
                 let most = MAX_REHEARSAL_PERMISSION.as_secs();
@@ -81,7 +85,9 @@ pub(super) fn react(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reacti
         }
         "Trust" => {
             let name: &str = call.arguments()?;
-            let (id, _) = cache.by_name(name).ok_or_else(|| no_client(name))?;
+            let (id, _) = cache
+                .by_name(name)
+                .ok_or_else(|| CallError::no_client(name))?;
             Ok(Reaction::Command(AdminCommand::Client(
                 id,
                 ClientAction::Trust,
@@ -91,7 +97,12 @@ pub(super) fn react(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reacti
             let name: &str = call.arguments()?;
             let client = match name {
                 "" => None,
-                name => Some(cache.by_name(name).ok_or_else(|| no_client(name))?.0),
+                name => Some(
+                    cache
+                        .by_name(name)
+                        .ok_or_else(|| CallError::no_client(name))?
+                        .0,
+                ),
             };
             Ok(Reaction::Lookup(LookupCall::Requests(client)))
         }
@@ -118,13 +129,6 @@ pub(super) fn react(call: &MethodCall<'_>, cache: &ClientCache) -> Result<Reacti
         }
         _ => Err(call.unknown()),
     }
-}
-
-pub(super) fn no_client(name: &str) -> CallError {
-    CallError::new(
-        errors::NO_SUCH_CLIENT,
-        format!("there is no client [{name}]"),
-    )
 }
 
 /// A request that waits, as a dictionary.
@@ -250,7 +254,7 @@ pub(super) fn counts(cache: &ClientCache) -> ClientCounts {
     HashMap::from([
         ("all".to_owned(), count(|_| true)),
         ("enabled".to_owned(), count(|view| view.enabled)),
-        ("waiting".to_owned(), count(|view| view.approval_pending)),
+        ("waiting".to_owned(), count(ClientView::request_waits)),
         (UNPROVED.to_owned(), count(|view| view.needs_proof)),
     ])
 }

@@ -17,7 +17,6 @@ use nightlatch_bus::names::{
 use nightlatch_bus::property::{Emits, Property, PropertyValue};
 use nightlatch_core::checker::LastCheck;
 use nightlatch_core::event::{ClientId, Event, Refusal};
-use nightlatch_core::registry::LEAST_APPROVAL_DELAY;
 use serde::Serialize;
 use zbus::message::Message;
 use zbus::{Type, Variant};
@@ -117,20 +116,16 @@ impl SignalBatch {
                     self.twice(path, [CLIENT, CLIENT_OLD], "CheckerCompleted", &body)?;
                 }
             }
+            // Mandos knows of no other secret: whoever approves because of this signal means a boot.
             Event::NeedsApproval {
                 approved_by_default,
-                secret,
+                secret: None,
                 ..
             } => {
-                let usual = match secret {
-                    None => before.approval_delay,
-                    Some(_) => before.approval_delay.max(LEAST_APPROVAL_DELAY),
-                };
-                let delay = approval_delay(cache, id, usual);
+                let delay = approval_delay(cache, id, before.approval_delay);
                 let body = (milliseconds(delay), *approved_by_default);
                 self.twice(path, [CLIENT, CLIENT_OLD], "NeedApproval", &body)?;
             }
-            // Mandos knows of no other secret.
             Event::Delivered { secret: None, .. } => {
                 self.twice(path, [CLIENT, CLIENT_OLD], "GotSecret", &())?;
             }
@@ -141,6 +136,7 @@ impl SignalBatch {
             | Event::Enabled(_)
             | Event::Disabled(..)
             | Event::Delivered { .. }
+            | Event::NeedsApproval { .. }
             | Event::SecretPut { .. }
             | Event::SecretRemoved { .. }
             | Event::SecretRejected { .. }
@@ -279,7 +275,9 @@ impl SignalBatch {
             Refusal::NamedByBootKey
             | Refusal::NoSuchSecret
             | Refusal::SecretExpired
-            | Refusal::SecretChanged => return Ok(()),
+            | Refusal::SecretChanged
+            | Refusal::TooManyWait
+            | Refusal::MachineIsSuspect => return Ok(()),
         };
         self.twice(path, [CLIENT, CLIENT_OLD], "Rejected", &reason)
     }

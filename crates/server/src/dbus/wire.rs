@@ -1,5 +1,6 @@
 //! Parts of messages: ordered dictionaries, secrets, errors.
 
+use nightlatch_bus::names::errors;
 use nightlatch_bus::property::Property;
 use serde::{Serialize, Serializer};
 use zbus::{Signature, Type, Variant};
@@ -58,6 +59,13 @@ impl CallError {
 
     pub(super) fn unknown_object(path: &str) -> Self {
         Self::new(UNKNOWN_OBJECT, format!("there is no object {path}"))
+    }
+
+    pub(super) fn no_client(name: &str) -> Self {
+        Self::new(
+            errors::NO_SUCH_CLIENT,
+            format!("there is no client [{name}]"),
+        )
     }
 
     pub(super) fn no_client_at(path: &str) -> Self {

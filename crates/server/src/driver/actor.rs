@@ -11,7 +11,7 @@ use nightlatch_core::client::Client;
 use nightlatch_core::event::{ClientId, Event, RecordContent, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{RecordEntry, RecordKind};
-use nightlatch_core::registry::{Action, Registry, Release, RequestAnswer};
+use nightlatch_core::registry::{Action, NamedQuery, Registry, Release, RequestAnswer};
 use nightlatch_core::time::Monotonic;
 use nightlatch_store::Store;
 use nightlatch_sys::clock;
@@ -175,14 +175,20 @@ impl Driver {
                     id, key, claims, ..
                 } = request;
                 let secret = request.secret.clone();
+                let may_wait = request.may_wait;
                 let answer = Answerer::Secret(answer);
                 let open = RequestEntry::new(request, answer, waits, now.wall);
                 self.requests.insert(id, open);
                 match secret {
                     None => self.registry.handle_request(id, &key, claims, now),
-                    Some(name) => self
-                        .registry
-                        .handle_named_request(id, &key, name, claims, now),
+                    Some(name) => {
+                        let query = NamedQuery {
+                            name,
+                            claims,
+                            may_wait,
+                        };
+                        self.registry.handle_named_request(id, &key, query, now);
+                    }
                 }
             }
             DriverMessage::Life(report, answer) => self.handle_life(report, answer, now),
@@ -288,16 +294,17 @@ impl Driver {
         let about = match &command {
             AdminCommand::Client(client, _) => Some(*client),
             AdminCommand::Decide { .. }
-            | AdminCommand::RemoveOrphanedSecret(..)
+            | AdminCommand::RemoveOrphanedSecret { .. }
             | AdminCommand::Add(_)
             | AdminCommand::TryAdd(_) => None,
         };
-        let of_nobody = matches!(command, AdminCommand::RemoveOrphanedSecret(..));
+        let of_nobody = matches!(command, AdminCommand::RemoveOrphanedSecret { .. });
         let mut result = self.by(who, |driver| {
             command.execute(&mut driver.registry, clock::now())
         });
         if let Err(AdminError::SeveralWait(several)) = &mut result {
             *several = waiting(&self.requests, &self.registry, about);
+            several.retain(|it| it.request.secret.is_none());
         }
         let client = result.as_ref().ok().and_then(|id| self.name((*id)?));
         let done = Effect::CommandDone(number, result);
@@ -393,6 +400,7 @@ impl Driver {
         let Some(open) = self.requests.get_mut(&request) else {
             return;
         };
+        let is_named = open.request.secret.is_some();
         let sender = match open.answer.take() {
             Some(Answerer::Secret(sender)) => sender,
             Some(Answerer::Life(sender, token, client)) => {
@@ -428,7 +436,11 @@ impl Driver {
             },
         };
         let effect = Effect::Answer(sender, decision);
-        self.journal.outbox.release(client.as_ref(), effect);
+        let outbox = &mut self.journal.outbox;
+        match is_named {
+            true => outbox.release_named(client.as_ref(), effect),
+            false => outbox.release(client.as_ref(), effect),
+        }
     }
 
     pub(super) fn name(&self, client: ClientId) -> Option<ClientName> {

@@ -25,7 +25,11 @@ pub(crate) enum AdminCommand {
         approved: bool,
     },
     /// Removes a named secret of a host key that no client has.
-    RemoveOrphanedSecret(KeyId, SecretName),
+    RemoveOrphanedSecret {
+        host: KeyId,
+        name: SecretName,
+        serial: Option<u64>,
+    },
     /// Adds a client.
     Add(Box<ClientConfig>),
     /// Checks that the client could be added.
@@ -43,12 +47,13 @@ pub(crate) enum ClientAction {
     /// Puts a named secret; with `dry_run` only checks that it could be put.
     PutSecret {
         sealed: SealedSecret,
-        approval: bool,
+        /// `None`: as before.
+        approval: Option<bool>,
         dry_run: bool,
     },
-    /// Removes a named secret.
-    RemoveSecret(SecretName),
-    /// Approves the one request that waits.
+    /// Removes a named secret, of this serial if there is one.
+    RemoveSecret(SecretName, Option<u64>),
+    /// Approves the one request for the boot secret that waits.
     Approve,
     /// Allows rehearsals without an alarm for a while.
     AllowRehearsals(Duration),
@@ -110,8 +115,8 @@ impl AdminCommand {
                     ))
                 });
             }
-            Self::RemoveOrphanedSecret(host, name) => {
-                registry.handle_remove_orphaned_secret(&host, &name, now)?;
+            Self::RemoveOrphanedSecret { host, name, serial } => {
+                registry.handle_remove_orphaned_secret(&host, &name, serial, now)?;
                 return Ok(None);
             }
             Self::Add(config) => {
@@ -145,7 +150,9 @@ impl AdminCommand {
                 approval,
                 dry_run: false,
             } => registry.handle_put_secret(id, sealed, approval, now)?,
-            ClientAction::RemoveSecret(name) => registry.handle_remove_secret(id, &name, now)?,
+            ClientAction::RemoveSecret(name, serial) => {
+                registry.handle_remove_secret(id, &name, serial, now)?
+            }
             ClientAction::Approve => approve(registry, id, now)?,
             ClientAction::Deny => registry.handle_deny(id, now),
             ClientAction::AllowRehearsals(length) => {

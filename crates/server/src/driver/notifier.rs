@@ -78,8 +78,7 @@ impl EventNotifier {
             Some(subscriber) if subscriber.is_gone() => self.subscriber = None,
             Some(subscriber) if subscriber.needs_all() => self.send_all(registry),
             Some(subscriber) if subscriber.gets_events() => {
-                let client = id.and_then(|id| Some((id, registry.client(id)?)));
-                let view = client.map(|(id, client)| view(client, &registry.waiting_secrets(id)));
+                let view = id.and_then(|id| view(registry, id));
                 subscriber.offer(Update::Event(Box::new(EventNotice {
                     report: report.clone(),
                     view,
@@ -98,7 +97,7 @@ impl EventNotifier {
     fn send_all(&mut self, registry: &Registry) {
         if let Some(subscriber) = &mut self.subscriber {
             let all = registry.iter();
-            let all = all.map(|(id, client)| (id, view(client, &registry.waiting_secrets(id))));
+            let all = all.filter_map(|(id, _)| Some((id, view(registry, id)?)));
             subscriber.offer(Update::AllClients(all.collect()));
         }
     }

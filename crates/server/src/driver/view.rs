@@ -3,13 +3,17 @@
 use nightlatch_bus::client::{ClientView, GuardView};
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::client::Client;
+use nightlatch_core::event::ClientId;
+use nightlatch_core::registry::Registry;
 use nightlatch_core::secret_name::SecretName;
 
-/// `waiting` are the named secrets that its requests wait for.
-pub(super) fn view(client: &Client, waiting: &[SecretName]) -> ClientView {
+/// The client `id`; `None` where it is gone.
+pub(super) fn view(registry: &Registry, id: ClientId) -> Option<ClientView> {
+    let client = registry.client(id)?;
+    let waiting = registry.waiting_secrets(id);
     let name = client.name().as_str();
     let path = ClientPath::of_name(name);
-    ClientView {
+    Some(ClientView {
         enabled: client.is_enabled(),
         expires: client.expires(),
         checker_running: client.checker_running(),
@@ -17,12 +21,13 @@ pub(super) fn view(client: &Client, waiting: &[SecretName]) -> ClientView {
         last_checked_ok: client.last_checked_ok(),
         created: Some(client.created()),
         last_enabled: client.last_enabled(),
-        approval_pending: client.approval_pending(),
+        // Mandos knows of no other request.
+        approval_pending: registry.waiting_boots(id).next().is_some(),
         last_approval_request: client.last_approval_request(),
         needs_proof: client.needs_proof(),
-        guard: guard(client, waiting),
+        guard: guard(client, &waiting),
         ..ClientView::new(path, name.to_owned(), client.settings())
-    }
+    })
 }
 
 fn guard(client: &Client, waiting: &[SecretName]) -> GuardView {

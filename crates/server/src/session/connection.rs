@@ -18,10 +18,26 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::{Gatekeeper, Permit, SecretRequest, SessionEnd, SessionStage, Sessions};
+use crate::limits::Slot;
+
+/// A connection before its peer has proved a key.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub(super) address: SocketAddr,
+    /// The time at which it was opened.
+    pub(super) opened: Monotonic,
+    pub(super) slot: Option<&'a Slot>,
+}
 
 impl<G: Gatekeeper> Sessions<G> {
-    /// Serves the peer at the other end of `stream`, to the end of the connection.
-    pub async fn run(&self, mut stream: TcpStream, address: SocketAddr) -> SessionEnd {
+    /// Serves the peer at the other end of `stream`, to the end of the connection. `slot` is its place, where places are
+    /// limited.
+    pub async fn run(
+        &self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+        slot: Option<&Slot>,
+    ) -> SessionEnd {
         let opened = clock::now().mono;
         match timeout(self.deadlines.greeting, read_greeting(&mut stream)).await {
             Ok(Ok(())) => {}
@@ -30,15 +46,15 @@ impl<G: Gatekeeper> Sessions<G> {
         }
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         // In a box of its own, made only now: an idle peer must not cost the memory for TLS.
-        Box::pin(self.shake_hands(stream, address, opened)).await
+        let arrival = Arrival {
+            address,
+            opened,
+            slot,
+        };
+        Box::pin(self.shake_hands(stream, arrival)).await
     }
 
-    async fn shake_hands(
-        &self,
-        stream: TcpStream,
-        address: SocketAddr,
-        opened: Monotonic,
-    ) -> SessionEnd {
+    async fn shake_hands(&self, stream: TcpStream, arrival: Arrival<'_>) -> SessionEnd {
         let connecting = self.connector.connect(ServerTls::peer_name(), stream);
         let mut tls = match timeout(self.deadlines.handshake, connecting).await {
             Ok(Ok(tls)) => tls,
@@ -50,11 +66,11 @@ impl<G: Gatekeeper> Sessions<G> {
             Err(error) => return SessionEnd::Handshake(error),
         };
         if speaks_release(tls.get_ref().1) {
-            return self.serve_release(&mut tls, proved, address, opened).await;
+            return self.serve_release(&mut tls, proved, arrival).await;
         }
         // The handshake was the request.
         let claims = RequestClaims::default();
-        let request = SecretRequest::new(self.next_request(), &proved, address, claims);
+        let request = SecretRequest::new(self.next_request(), &proved, arrival.address, claims);
         let decision = tokio::select! {
             biased;
             () = wait_for_input(&mut tls) => return SessionEnd::Gone,

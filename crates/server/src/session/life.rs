@@ -157,7 +157,7 @@ impl<G: Gatekeeper> Sessions<G> {
             }
             Err(reason) => {
                 let told = ReasonWord::new(reason.as_str());
-                self.refuse(tls, SecretName::boot(), told).await;
+                self.refuse(tls, SecretName::boot(), (told, None)).await;
                 SessionEnd::Refused(reason)
             }
         }

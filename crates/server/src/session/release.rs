@@ -1,7 +1,6 @@
 //! The release protocol on a connection: [`nightlatch_proto::release`].
 
 use std::future::pending;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use nightlatch_core::event::{Refusal, RequestClaims, RequestId};
@@ -19,12 +18,19 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::connection::wait_for_input;
+use super::connection::{Arrival, wait_for_input};
 use super::life::Origin;
 use super::{Gatekeeper, Permit, SecretRequest, SessionEnd, SessionStage, Sessions};
+use crate::limits::Slot;
 
 /// A machine that waits is told so again after this time, so that its console shows that the server is there.
 const REMINDER: Duration = Duration::from_secs(30);
+
+/// A request that must not wait is decided within this time, or refused.
+const DECISION: Duration = Duration::from_secs(5);
+
+/// Who asks for a named secret while too many wait is to ask again after this time.
+const WAIT_IS_FULL: Duration = Duration::from_secs(60);
 
 impl<G: Gatekeeper> Sessions<G> {
     /// Serves a peer that speaks the release protocol. Nothing that it sends counts before its request was read whole.
@@ -32,9 +38,13 @@ impl<G: Gatekeeper> Sessions<G> {
         &self,
         tls: &mut TlsStream<TcpStream>,
         proved: Authenticated,
-        address: SocketAddr,
-        opened: Monotonic,
+        arrival: Arrival<'_>,
     ) -> SessionEnd {
+        let Arrival {
+            address,
+            opened,
+            slot,
+        } = arrival;
         let origin = Origin {
             proved: &proved,
             address,
@@ -58,7 +68,11 @@ impl<G: Gatekeeper> Sessions<G> {
         };
         let request = SecretRequest::new(self.next_request(), &proved, address, claims);
         let request = request.for_secret(name.clone());
-        match self.decide_and_tell(tls, request).await {
+        let decided = match (&request.secret, slot) {
+            (Some(_), Some(slot)) => self.decide_within(tls, request, slot).await,
+            _ => self.decide_and_tell(tls, request).await,
+        };
+        match decided {
             Some(Ok(permit)) => {
                 let head = |permit: &Permit, length| release_head(permit, rehearsal, length);
                 self.deliver(tls, permit, head).await
@@ -71,11 +85,30 @@ impl<G: Gatekeeper> Sessions<G> {
                     false => reason != Refusal::NamedByBootKey,
                 };
                 let told = is_told.then(|| ReasonWord::new(reason.as_str())).flatten();
-                self.refuse(tls, name, told).await;
+                let retry = (reason == Refusal::TooManyWait).then_some(WAIT_IS_FULL);
+                self.refuse(tls, name, (told, retry)).await;
                 SessionEnd::Refused(reason)
             }
             None => SessionEnd::Gone,
         }
+    }
+
+    /// [`Self::decide_and_tell`] for a named secret, which must not take up a place that boots and signs of life need:
+    /// without a [`WaitingPlace`](crate::limits::WaitingPlace) it waits for nobody.
+    async fn decide_within(
+        &self,
+        tls: &mut TlsStream<TcpStream>,
+        request: SecretRequest,
+        slot: &Slot,
+    ) -> Option<Result<Permit, Refusal>> {
+        let place = slot.waiting_place();
+        if place.is_some() {
+            return self.decide_and_tell(tls, request).await;
+        }
+        let decided = self.decide_and_tell(tls, request.without_waiting());
+        // Not for a person, but a full disk can hold a decision up.
+        let too_late = Some(Err(Refusal::TooManyWait));
+        timeout(DECISION, decided).await.unwrap_or(too_late)
     }
 
     /// The decision on `request`; `None` when its peer went away or sent something before. Until then the peer is told
@@ -110,12 +143,12 @@ impl<G: Gatekeeper> Sessions<G> {
         &self,
         tls: &mut TlsStream<TcpStream>,
         name: SecretName,
-        reason: Option<ReasonWord>,
+        (reason, retry): (Option<ReasonWord>, Option<Duration>),
     ) {
         let refused = Reply::Refused(Refused {
             name,
             reason,
-            retry: None,
+            retry,
         });
         // As with the end: a peer that does not even take this gets nothing.
         let _ = timeout(self.deadlines.close, tls.write_all(&refused.to_bytes())).await;

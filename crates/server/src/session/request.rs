@@ -22,6 +22,8 @@ pub struct SecretRequest {
     pub claims: RequestClaims,
     /// The named secret that it asks for; `None` for the boot secret, and in a sign of life.
     pub secret: Option<SecretName>,
+    /// False where its connection has no place to wait for a person: it is refused then.
+    pub may_wait: bool,
 }
 
 impl SecretRequest {
@@ -38,12 +40,19 @@ impl SecretRequest {
             address,
             claims,
             secret: None,
+            may_wait: true,
         }
     }
 
     /// The same for the secret of this name.
     pub fn for_secret(mut self, name: SecretName) -> Self {
         self.secret = Some(name).filter(|name| !name.is_boot());
+        self
+    }
+
+    /// The same on a connection that must not wait for a person.
+    pub(super) fn without_waiting(mut self) -> Self {
+        self.may_wait = false;
         self
     }
 

@@ -87,6 +87,16 @@ impl Gate {
         }
     }
 
+    /// Whether each connection that asked may wait, in their order.
+    pub(crate) fn may_wait(&self) -> Vec<bool> {
+        let calls = self.calls.lock().unwrap();
+        let asked = calls.iter().filter_map(|call| match call {
+            GateCall::Requested(request) => Some(request.may_wait),
+            _ => None,
+        });
+        asked.collect()
+    }
+
     fn push(&self, call: GateCall) {
         self.calls.lock().unwrap().push(call);
     }

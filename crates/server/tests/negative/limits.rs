@@ -2,9 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nightlatch_core::secret_name::SecretName;
 use nightlatch_proto::priority::Priority;
+use nightlatch_proto::release::{ReasonWord, Refused, Reply};
 use nightlatch_proto::tls::ServerTls;
 use nightlatch_server::limits::ConnectionLimits;
 use nightlatch_server::listen::{self, ListenOptions};
@@ -14,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::gate::{Gate, Script};
 use crate::hostile::{GREETING, fetch, key};
+use crate::release::{connected, get, reply, say};
 use crate::{SHORT, patient};
 
 /// Runs `clients` against a server on a port of its own.
@@ -25,7 +28,7 @@ async fn with_server<T: Send + 'static>(
     let listeners = listen::bind(&ListenOptions::default()).unwrap();
     let port = listeners[0].local_addr().unwrap().port();
     let tls = ServerTls::new(None, &Priority::default()).unwrap();
-    let sessions = Sessions::new(gate, &tls, patient());
+    let sessions = Sessions::new(gate, &tls.offering_release(), patient());
     let (done, stop) = oneshot::channel();
     let clients = tokio::task::spawn_blocking(move || {
         let result = clients(port);
@@ -74,6 +77,45 @@ async fn one_address_cannot_use_the_places_of_others() {
         drop(held);
         // Ends as soon as the server has noticed, or the test fails by its time-out.
         while !is_served(&connect_from(2, port)) {}
+    })
+    .await;
+}
+
+/// Machines behind one address that wait for people must not keep its boots and heartbeats away.
+#[tokio::test]
+async fn those_who_wait_for_a_named_secret_leave_places_for_the_others() {
+    let gate = Gate::new(Script::Wait);
+    let seen = gate.clone();
+    let has_asked = |seen: &Gate, number: usize| {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while seen.may_wait().len() < number {
+            assert!(Instant::now() < deadline, "{:?}", seen.calls());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let asks = |port, name| {
+        let mut stream = connected(connect_from(2, port));
+        stream.write_all(&get(name).to_bytes()).unwrap();
+        stream.flush().unwrap();
+        stream
+    };
+    with_server(gate, ConnectionLimits::new(100, 8), move |port| {
+        let mut waiting = Vec::new();
+        for number in 1..=2 {
+            waiting.push(asks(port, "pin"));
+            has_asked(&seen, number);
+        }
+        let got = say(connected(connect_from(2, port)), &get("pin").to_bytes());
+        let refused = Reply::Refused(Refused {
+            name: SecretName::new("pin").unwrap(),
+            reason: ReasonWord::new("too-many-wait"),
+            retry: Some(Duration::from_secs(60)),
+        });
+        assert_eq!(reply(&got), (refused, &[][..]));
+        // A boot may wait all the same.
+        waiting.push(asks(port, "boot"));
+        has_asked(&seen, 4);
+        assert_eq!(seen.may_wait(), [true, true, false, true]);
     })
     .await;
 }

@@ -55,6 +55,6 @@ async fn meet_with<T: Send + 'static>(
     let address = listener.local_addr().unwrap();
     let peer = tokio::task::spawn_blocking(move || peer(TcpStream::connect(address).unwrap()));
     let (stream, from) = listener.accept().await.unwrap();
-    let ended = sessions.run(stream, from).await;
+    let ended = sessions.run(stream, from, None).await;
     (ended, peer.await.unwrap())
 }

@@ -25,7 +25,7 @@ use crate::gate::{Gate, INTERVAL, LEFT, LIFE_ANSWER, Script, TIMEOUT};
 use crate::hostile::{GREETING, WAYS_TO_LEAVE, fetch, key, seed, shows, signer};
 use crate::{SHORT, meet_with, patient};
 
-type Stream = StreamOwned<ServerConnection, TcpStream>;
+pub(crate) type Stream = StreamOwned<ServerConnection, TcpStream>;
 
 const BOOT: BootNonce = BootNonce::from_bytes([7; 16]);
 
@@ -51,7 +51,7 @@ fn offering(stream: &mut TcpStream) -> ServerConnection {
 }
 
 /// The connection after the handshake.
-fn connected(mut stream: TcpStream) -> Stream {
+pub(crate) fn connected(mut stream: TcpStream) -> Stream {
     let mut connection = offering(&mut stream);
     while connection.is_handshaking() || connection.wants_write() {
         connection.complete_io(&mut stream).unwrap();
@@ -60,7 +60,7 @@ fn connected(mut stream: TcpStream) -> Stream {
     StreamOwned::new(connection, stream)
 }
 
-fn get(name: &str) -> Request {
+pub(crate) fn get(name: &str) -> Request {
     Request::Get(SecretQuery {
         name: SecretName::new(name).unwrap(),
         boot: BOOT,
@@ -68,7 +68,7 @@ fn get(name: &str) -> Request {
 }
 
 /// Sends `bytes`, then reads the replies to the end.
-fn say(mut stream: Stream, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn say(mut stream: Stream, bytes: &[u8]) -> Vec<u8> {
     stream.write_all(bytes).unwrap();
     stream.flush().unwrap();
     let mut all = Vec::new();
@@ -77,7 +77,7 @@ fn say(mut stream: Stream, bytes: &[u8]) -> Vec<u8> {
     all
 }
 
-fn reply(bytes: &[u8]) -> (Reply<'_>, &[u8]) {
+pub(crate) fn reply(bytes: &[u8]) -> (Reply<'_>, &[u8]) {
     let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>().unwrap();
     let header = Header::of_reply(*header).unwrap();
     let (body, rest) = rest.split_at(header.body_len());

@@ -7,7 +7,7 @@ use super::NamedSecrets;
 use crate::calendar::DateTime;
 use crate::client::Client;
 use crate::client::saved::{Change, SavedSecret};
-use crate::event::{ClientId, Durability, Event, Refusal};
+use crate::event::{ClientId, Durability, Event, PutApproval, Refusal};
 use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::registry::{Action, Registry};
@@ -102,6 +102,19 @@ pub enum NamedSecretError {
         "[{0}] has {MAX_SECRETS} named secrets already, the most that can be put: remove one (nightlatch secret remove)"
     )]
     TooMany(ClientName),
+    /// Another value was to be removed than the one that is there.
+    #[error(
+        "{name} has the serial {found} now, and not {expected}: it was put since; look at what is there (nightlatch secret \
+         list), and remove it again if that is still meant"
+    )]
+    OtherSerial {
+        /// The name of the secret.
+        name: SecretName,
+        /// The serial that was to be removed.
+        expected: u64,
+        /// Its serial.
+        found: u64,
+    },
     /// No host key without a client has one of this name.
     #[error(
         "no host key {host} without a client has a secret {name}: nightlatch secret list shows those that are there"
@@ -124,18 +137,21 @@ pub enum NamedSecretError {
 
 impl Registry {
     /// An administrator gives a client a named secret, in place of the one of its name. `approval`: each request for it
-    /// waits for a person. To put the very same sealed secret again only changes that.
+    /// waits for a person; `None` leaves that as it is. To put the very same sealed secret again only changes that.
     pub fn handle_put_secret(
         &mut self,
         id: ClientId,
         sealed: SealedSecret,
-        approval: bool,
+        approval: Option<bool>,
         now: Now,
     ) -> Result<(), NamedSecretError> {
         self.handle_timeout(now);
         self.check_put_secret(id, &sealed, now)?;
         let header = sealed.header();
         let (name, serial) = (header.name.clone(), header.serial);
+        let before = self.named.row(&header.host, &name);
+        let needed_approval = before.is_some_and(|row| row.approval);
+        let approval = approval.unwrap_or(needed_approval);
         let row = SavedSecret {
             host: header.host,
             name: name.clone(),
@@ -150,7 +166,7 @@ impl Registry {
             client: id,
             name,
             serial,
-            approval,
+            approval: PutApproval::of(needed_approval, approval),
         });
         Ok(())
     }
@@ -206,12 +222,13 @@ impl Registry {
         Ok(())
     }
 
-    /// An administrator removes a named secret that was put at run time. Its serial stays, so that no older value can
-    /// come back.
+    /// An administrator removes a named secret that was put at run time: the value of this serial, unless it is `None`.
+    /// Its serial stays, so that no older value can come back.
     pub fn handle_remove_secret(
         &mut self,
         id: ClientId,
         name: &SecretName,
+        serial: Option<u64>,
         now: Now,
     ) -> Result<(), NamedSecretError> {
         self.handle_timeout(now);
@@ -223,6 +240,7 @@ impl Registry {
             client: client.name.clone(),
             name: name.clone(),
         })?;
+        refuse_other_serial(&row, serial)?;
         self.remove_row(Some(id), row, now);
         Ok(())
     }
@@ -232,6 +250,7 @@ impl Registry {
         &mut self,
         host: &KeyId,
         name: &SecretName,
+        serial: Option<u64>,
         now: Now,
     ) -> Result<(), NamedSecretError> {
         self.handle_timeout(now);
@@ -241,6 +260,7 @@ impl Registry {
             host: *host,
             name: name.clone(),
         })?;
+        refuse_other_serial(&row, serial)?;
         self.remove_row(None, row, now);
         Ok(())
     }
@@ -287,7 +307,7 @@ impl Registry {
                 Some(sealed) => Event::SecretPut {
                     client: id,
                     serial: sealed.header().serial,
-                    approval: client.named.needs_approval(&name),
+                    approval: PutApproval::of(false, client.named.needs_approval(&name)),
                     name,
                 },
                 None => Event::SecretRemoved {
@@ -297,6 +317,7 @@ impl Registry {
             };
             self.emit(event);
         }
+        // Told above.
         self.drop_superseded(id, now);
         if other_policies {
             self.emit(Event::Changed(id, vec!["policy"]));
@@ -304,10 +325,20 @@ impl Registry {
         other_policies
     }
 
-    /// At a start: [`Self::drop_superseded`] of all clients.
+    /// After any change of the sections: [`Self::drop_superseded`] of all clients, told for each value of a section that
+    /// replaced one.
     pub(in crate::registry) fn drop_all_superseded(&mut self, now: Now) {
         for id in self.clients.keys().copied().collect::<Vec<_>>() {
-            self.drop_superseded(id, now);
+            for row in self.drop_superseded(id, now) {
+                let client = self.clients.get(&id);
+                let approval = client.is_some_and(|it| it.named.needs_approval(&row.name));
+                self.emit(Event::SecretPut {
+                    client: id,
+                    name: row.name,
+                    serial: row.serial,
+                    approval: PutApproval::of(false, approval),
+                });
+            }
         }
     }
 
@@ -320,10 +351,10 @@ impl Registry {
     }
 
     /// Removes what was put at run time and is not newer than what the section has: it must not come back when it
-    /// leaves the section.
-    pub(in crate::registry) fn drop_superseded(&mut self, id: ClientId, now: Now) {
+    /// leaves the section. Returns what is remembered of it.
+    fn drop_superseded(&mut self, id: ClientId, now: Now) -> Vec<SavedSecret> {
         let Some(client) = self.clients.get(&id) else {
-            return;
+            return Vec::new();
         };
         let superseded = client.named.sealed.values().filter_map(|sealed| {
             let header = sealed.header();
@@ -337,9 +368,11 @@ impl Registry {
                 ..row.clone()
             })
         });
-        for row in superseded.collect::<Vec<_>>() {
-            self.store_secret(Some(id), row, Durability::BeforeUnlessFailing);
+        let superseded: Vec<_> = superseded.collect();
+        for row in &superseded {
+            self.store_secret(Some(id), row.clone(), Durability::BeforeUnlessFailing);
         }
+        superseded
     }
 
     /// The client with this handle, and its host key.
@@ -392,6 +425,17 @@ impl NamedSecrets {
         let name = oldest.name.clone();
         self.by_host.get_mut(host)?.remove(&name);
         Some(name)
+    }
+}
+
+fn refuse_other_serial(row: &SavedSecret, expected: Option<u64>) -> Result<(), NamedSecretError> {
+    match expected.filter(|expected| *expected != row.serial) {
+        Some(expected) => Err(NamedSecretError::OtherSerial {
+            name: row.name.clone(),
+            expected,
+            found: row.serial,
+        }),
+        None => Ok(()),
     }
 }
 

@@ -141,7 +141,8 @@ impl Books {
                 self.world.actions()
             }
             Op::Approve => {
-                if let Some(request) = self.world.client(1).waiting.only() {
+                let waiting: Vec<_> = self.world.registry.waiting_boots(id).collect();
+                if let [request] = waiting[..] {
                     self.approved.push(request);
                 }
                 let _ = self.world.registry.handle_approve(id, now);

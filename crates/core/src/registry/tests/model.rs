@@ -100,7 +100,9 @@ pub(super) fn refusal_text(reason: Refusal) -> &'static str {
         Refusal::NamedByBootKey
         | Refusal::NoSuchSecret
         | Refusal::SecretExpired
-        | Refusal::SecretChanged => "named",
+        | Refusal::SecretChanged
+        | Refusal::TooManyWait
+        | Refusal::MachineIsSuspect => "named",
     }
 }
 

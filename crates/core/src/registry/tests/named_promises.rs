@@ -90,10 +90,12 @@ impl Run {
         match *step {
             Step::Put { approval } => {
                 let serial = self.expected.last_serial + 1;
-                let put =
-                    world
-                        .registry
-                        .handle_put_secret(id, sealed(serial, |_| {}), approval, now);
+                let put = world.registry.handle_put_secret(
+                    id,
+                    sealed(serial, |_| {}),
+                    Some(approval),
+                    now,
+                );
                 assert_eq!(put, Ok(()));
                 self.expected.last_serial = serial;
                 self.expected.in_force = Some((serial, approval));
@@ -102,12 +104,14 @@ impl Run {
                 let serial = self.expected.last_serial;
                 if serial > 0 && self.expected.in_force.is_none() {
                     let put = sealed(serial, |_| {});
-                    let put = world.registry.handle_put_secret(id, put, false, now);
+                    let put = world.registry.handle_put_secret(id, put, None, now);
                     assert!(put.is_err());
                 }
             }
             Step::Remove => {
-                let removed = world.registry.handle_remove_secret(id, &name("pin"), now);
+                let removed = world
+                    .registry
+                    .handle_remove_secret(id, &name("pin"), None, now);
                 assert_eq!(removed.is_ok(), self.expected.in_force.take().is_some());
             }
             Step::GetByHostKey => {

@@ -4,7 +4,7 @@ use super::guarded::{HOST, guarded};
 use super::named::{in_file, name, revoked, sealed, world};
 use super::world::*;
 use crate::client::saved::{Change, Trust};
-use crate::event::{Durability, Event, Refusal};
+use crate::event::{Durability, Event, PutApproval, Refusal};
 use crate::registry::{Action, NamedSecretError, NamedSecretInfo, RequestAnswer, SecretPlace};
 use crate::sealed_secret::SealedSecret;
 use crate::time::Wall;
@@ -37,14 +37,14 @@ fn a_put_that_cannot_be_right_is_refused_with_its_reason() {
     let id = world.id(2);
     let error = world
         .registry
-        .handle_put_secret(id, sealed(5, |_| {}), false, world.now);
+        .handle_put_secret(id, sealed(5, |_| {}), None, world.now);
     assert!(matches!(error, Err(NamedSecretError::NoHostKey(_))));
     world.put(sealed(day_ahead(0), |_| {})).unwrap();
     let gone = world.id(1);
     world.registry.handle_remove(gone, world.now);
     let error = world
         .registry
-        .handle_put_secret(gone, sealed(5, |_| {}), false, world.now);
+        .handle_put_secret(gone, sealed(5, |_| {}), None, world.now);
     assert_eq!(error, Err(NamedSecretError::NoSuchClient));
 }
 
@@ -154,8 +154,79 @@ fn after_a_loss_each_request_waits_for_a_person_until_the_secret_is_put_again() 
         assert_eq!(answer_to(&actions, request), None);
         world.restart(guarded(|_| {}), seconds(1), false);
     }
-    world.put(sealed(5, |_| {})).unwrap();
+    // Whoever only puts another value does not say that it needs no person.
+    world.put(sealed(6, |_| {})).unwrap();
+    assert_eq!(world.answer_to_get(), None);
+    world.put_as(sealed(6, |_| {}), false).unwrap();
     assert!(world.is_released_named());
+}
+
+#[test]
+fn a_put_that_says_nothing_of_approval_leaves_it_as_it_is() {
+    let mut world = world();
+    let put = |actions: &[Action]| {
+        actions.iter().find_map(|action| match action {
+            Action::Event(Event::SecretPut { approval, .. }) => Some(*approval),
+            _ => None,
+        })
+    };
+    world.put_as(sealed(5, |_| {}), true).unwrap();
+    let actions = world.put(sealed(6, |_| {})).unwrap();
+    assert_eq!(put(&actions), Some(PutApproval::Needed));
+    assert_eq!(world.answer_to_get(), None);
+    let actions = world.put_as(sealed(7, |_| {}), false).unwrap();
+    assert_eq!(put(&actions), Some(PutApproval::Lifted));
+    assert!(world.is_released_named());
+    let actions = world.put(sealed(8, |_| {})).unwrap();
+    assert_eq!(put(&actions), Some(PutApproval::None));
+}
+
+/// Another administrator may have put it just now.
+#[test]
+fn a_removal_of_one_value_leaves_another() {
+    let mut world = world();
+    world.put(sealed(6, |_| {})).unwrap();
+    let remove = |world: &mut World, serial| {
+        let id = world.id(1);
+        let name = name("pin");
+        world
+            .registry
+            .handle_remove_secret(id, &name, Some(serial), world.now)
+    };
+    let error = remove(&mut world, 5).unwrap_err();
+    let is_other = matches!(
+        error,
+        NamedSecretError::OtherSerial {
+            expected: 5,
+            found: 6,
+            ..
+        }
+    );
+    assert!(is_other, "{error}");
+    assert!(world.is_released_named());
+    remove(&mut world, 6).unwrap();
+    assert_eq!(world.answer_to_get(), refused(Refusal::NoSuchSecret));
+}
+
+/// The section is another one, so that nothing in it changed.
+#[test]
+fn a_value_that_another_section_replaced_does_not_come_back() {
+    let mut world = world();
+    world.put(sealed(5, |_| {})).unwrap();
+    let mut renamed = in_file(6, true);
+    renamed[0].name = named(1, "renamed").name;
+    let actions = read(&mut world, true, renamed);
+    let put = Event::SecretPut {
+        client: world.registry.by_name("renamed").unwrap(),
+        name: name("pin"),
+        serial: 6,
+        approval: PutApproval::Needed,
+    };
+    assert!(has_event(&actions, &put));
+    let mut without = guarded(|_| {});
+    without[0].name = named(1, "renamed").name;
+    read(&mut world, true, without);
+    assert_eq!(world.answer_to_get(), refused(Refusal::NoSuchSecret));
 }
 
 #[test]
@@ -192,7 +263,7 @@ fn a_reload_tells_what_it_changed_and_applies_policies_to_what_waits() {
         client: world.id(1),
         name: name("pin"),
         serial: 6,
-        approval: false,
+        approval: PutApproval::None,
     };
     assert!(has_event(&actions, &put));
     assert_eq!(revoked(&actions, request), Some(Refusal::SecretChanged));
@@ -249,7 +320,7 @@ fn secrets_belong_to_the_host_key_and_not_to_the_section() {
     let remove = |world: &mut World| {
         world
             .registry
-            .handle_remove_orphaned_secret(&key(HOST), &name("pin"), world.now)
+            .handle_remove_orphaned_secret(&key(HOST), &name("pin"), None, world.now)
     };
     remove(&mut world).unwrap();
     assert!(remove(&mut world).is_err());

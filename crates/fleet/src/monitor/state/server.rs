@@ -239,6 +239,7 @@ fn turned_reason(values: &[(Property, PropertyValue)]) -> bool {
             property,
             Property::Enabled
                 | Property::ApprovalPending
+                | Property::WaitingSecrets
                 | Property::LastCheckerStatus
                 | Property::GuardState
                 | Property::Suspect
