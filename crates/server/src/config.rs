@@ -2,26 +2,29 @@
 //!
 //! Everything is read before root is dropped, and every fault is reported, not only the first one.
 
+mod fault;
 mod files;
 mod folder;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use nightlatch_core::registry::ConfiguredClients;
 use nightlatch_core::secret::Secret;
-use nightlatch_core::settings::client::{self, ClientConfig, ParsedClient, SecretSource};
-use nightlatch_core::settings::server::{self, PartialServerSettings};
-use nightlatch_core::settings::{
-    self, Location, Parsed, SettingLocation, SettingsError, SettingsWarning, path,
+use nightlatch_core::settings::client::{
+    self, ClientConfig, ParsedClient, ParsedForStart, SecretSource,
 };
-use nightlatch_proto::priority::{Priority, PriorityError};
+use nightlatch_core::settings::server::{self, PartialServerSettings};
+use nightlatch_core::settings::{self, Parsed, SettingsError, SettingsWarning, path};
+use nightlatch_proto::priority::Priority;
 use nightlatch_sys::privileges::{self, Account};
 use zeroize::Zeroizing;
 
+pub use fault::{ConfigFault, InvalidConfig};
 use files::{read, read_private};
 use folder::ClientFiles;
 
@@ -51,6 +54,8 @@ pub struct Configuration {
     pub warnings: Vec<String>,
     /// Faults of files in `clients.d`, which are not used. Empty unless [`read_for_start`] tolerated them.
     pub faults: Vec<ConfigFault>,
+    /// Faults of named secrets, which are left out. Empty unless [`read_for_start`] tolerated them.
+    pub left_out: Vec<SettingsError>,
     /// True when `clients.d` has a dangling link.
     pub is_dangling: bool,
 }
@@ -74,129 +79,6 @@ impl Configuration {
         })
     }
 }
-
-/// A faulty configuration, of which nothing is used.
-#[derive(Debug)]
-pub struct InvalidConfig {
-    /// Each fault with its hint, in the order of files and lines.
-    pub faults: Vec<ConfigFault>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigFault {
-    /// A setting is wrong.
-    #[error(transparent)]
-    Setting(#[from] SettingsError),
-    /// A file or directory cannot be read.
-    #[error("{}: cannot be read", path.display())]
-    Unreadable {
-        path: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// A file is too large.
-    #[error("{}: expected at most {limit} bytes", path.display())]
-    TooLarge {
-        path: PathBuf,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// A file with secrets can be read by other users.
-    #[error("{}: holds secrets, and others can read it (mode {mode:04o})", path.display())]
-    Exposed {
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// A priority string that is not supported.
-    #[error("{place} {problem}")]
-    Priority {
-        /// The place of the setting.
-        place: SettingLocation,
-        problem: PriorityError,
-    },
-    /// A client's secret file cannot be read.
-    #[error("{origin}: [{client}] secfile: {}: cannot be read", path.display())]
-    Secret {
-        /// The place of the setting.
-        origin: Location,
-        /// The client's name.
-        client: String,
-        path: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// A client's secret file is empty.
-    #[error("{origin}: [{client}] secfile: {}: expected an encrypted secret, found an empty file", path.display())]
-    EmptySecret {
-        /// The place of the setting.
-        origin: Location,
-        /// The client's name.
-        client: String,
-        path: PathBuf,
-    },
-    /// Any other fault of a client's secret file.
-    #[error("{origin}: [{client}] secfile: {fault}")]
-    BadSecretFile {
-        /// The place of the setting.
-        origin: Location,
-        /// The client's name.
-        client: String,
-        fault: Box<ConfigFault>,
-    },
-}
-
-impl ConfigFault {
-    /// The configuration file that has the fault.
-    fn file(&self) -> Option<PathBuf> {
-        match self {
-            Self::Setting(SettingsError { place, .. }) | Self::Priority { place, .. } => {
-                Some(PathBuf::from(&*place.location.file))
-            }
-            Self::Unreadable { path, .. }
-            | Self::TooLarge { path, .. }
-            | Self::Exposed { path, .. } => Some(path.clone()),
-            Self::Secret { origin, .. }
-            | Self::EmptySecret { origin, .. }
-            | Self::BadSecretFile { origin, .. } => Some(PathBuf::from(&*origin.file)),
-        }
-    }
-
-    /// Tells the administrator how to mend it, if the message does not.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Priority { .. } => Some(format!(
-                "leave the line out, for {}",
-                nightlatch_proto::priority::DEFAULT
-            )),
-            Self::Exposed { path, .. } => Some(format!("chmod 600 {}", path.display())),
-            Self::BadSecretFile { fault, .. } => fault.hint(),
-            Self::Unreadable { source, .. } | Self::Secret { source, .. }
-                if source.kind() == io::ErrorKind::PermissionDenied && !privileges::is_root() =>
-            {
-                Some("only root can read it: restart the server, which reads it as root".into())
-            }
-            Self::Unreadable { source, path } if source.kind() == io::ErrorKind::NotFound => {
-                Some(format!(
-                    "make {} or name another folder with --configdir",
-                    path.display()
-                ))
-            }
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for InvalidConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.faults.len() {
-            1 => f.write_str("the configuration has a fault"),
-            number => write!(f, "the configuration has {number} faults"),
-        }
-    }
-}
-
-impl std::error::Error for InvalidConfig {}
 
 /// Reads only the server's file of `folder`; defaults if there is none.
 pub fn read_server(
@@ -255,13 +137,30 @@ fn check_priority(
 /// Reads everything in `folder`; any fault refuses all of it. `service` is the account that may read secrets
 /// besides root.
 pub fn read_all(folder: &Path, service: Option<&Account>) -> Result<Configuration, InvalidConfig> {
-    read_for_start(folder, service)?.whole()
+    read_with(
+        folder,
+        |texts| Ok((client::parse(texts)?, Vec::new())),
+        service,
+    )?
+    .whole()
 }
 
 /// Reads everything for a server that starts: a faulty file of `clients.d` is left out, and the clients of the
-/// other files are served. At a start there is no earlier configuration to keep.
+/// other files are served; of a section whose named secrets have faults only these are left out. At a start there is
+/// no earlier configuration to keep.
 pub fn read_for_start(
     folder: &Path,
+    service: Option<&Account>,
+) -> Result<Configuration, InvalidConfig> {
+    read_with(folder, client::parse_for_start, service)
+}
+
+/// Makes sections of the files' texts.
+type ParseClients = fn(&[(String, String)]) -> Result<ParsedForStart, Vec<SettingsError>>;
+
+fn read_with(
+    folder: &Path,
+    parse: ParseClients,
     service: Option<&Account>,
 ) -> Result<Configuration, InvalidConfig> {
     if let Err(source) = fs::read_dir(folder) {
@@ -287,7 +186,7 @@ pub fn read_for_start(
         faults.push(fault);
         ClientFiles::default()
     });
-    let clients = read_tolerantly(&files, service);
+    let clients = read_tolerantly(&files, parse, service);
     let fatal = |fault: &ConfigFault| !fault.file().is_some_and(|file| files.more.contains(&file));
     if !faults.is_empty() || clients.faults.iter().any(fatal) {
         faults.extend(clients.faults);
@@ -308,16 +207,9 @@ pub fn read_for_start(
         client_files: clients.files,
         warnings,
         faults: clients.faults,
+        left_out: clients.left_out,
         is_dangling: files.is_dangling,
     })
-}
-
-impl From<ConfigFault> for InvalidConfig {
-    fn from(fault: ConfigFault) -> Self {
-        Self {
-            faults: vec![fault],
-        }
-    }
 }
 
 fn warn(warnings: &mut Vec<String>, found: Vec<SettingsWarning>) {
@@ -330,21 +222,27 @@ struct ClientsRead {
     clients: Vec<ClientConfig>,
     warnings: Vec<SettingsWarning>,
     faults: Vec<ConfigFault>,
+    left_out: Vec<SettingsError>,
 }
 
 /// Reads all files without faults. Leaving one out may change the faults of others, so this is repeated until
 /// the rest has none.
-fn read_tolerantly(files: &ClientFiles, service: Option<&Account>) -> ClientsRead {
+fn read_tolerantly(
+    files: &ClientFiles,
+    parse: ParseClients,
+    service: Option<&Account>,
+) -> ClientsRead {
     let mut left: Vec<PathBuf> = files.main.iter().chain(&files.more).cloned().collect();
     let mut faults: Vec<ConfigFault> = Vec::new();
     loop {
-        let found = match read_clients(files.main.as_deref(), &left, service) {
-            Ok(parsed) => {
+        let found = match read_clients(files.main.as_deref(), &left, parse, service) {
+            Ok((parsed, left_out)) => {
                 return ClientsRead {
                     files: left,
                     clients: parsed.value,
                     warnings: parsed.warnings,
                     faults,
+                    left_out,
                 };
             }
             Err(error) => error.faults,
@@ -361,6 +259,7 @@ fn read_tolerantly(files: &ClientFiles, service: Option<&Account>) -> ClientsRea
                 clients: Vec::new(),
                 warnings: Vec::new(),
                 faults,
+                left_out: Vec::new(),
             };
         }
     }
@@ -369,8 +268,9 @@ fn read_tolerantly(files: &ClientFiles, service: Option<&Account>) -> ClientsRea
 fn read_clients(
     main: Option<&Path>,
     files: &[PathBuf],
+    parse: ParseClients,
     service: Option<&Account>,
-) -> Result<Parsed<Vec<ClientConfig>>, InvalidConfig> {
+) -> Result<(Parsed<Vec<ClientConfig>>, Vec<SettingsError>), InvalidConfig> {
     let mut faults = Vec::new();
     let mut texts = Vec::new();
     if main.is_none() {
@@ -389,7 +289,7 @@ fn read_clients(
             Err(fault) => faults.push(fault),
         }
     }
-    let parsed = client::parse(&texts);
+    let parsed = parse(&texts);
     // The texts contain the encrypted secrets.
     drop(
         texts
@@ -397,7 +297,7 @@ fn read_clients(
             .map(|(_, text)| Zeroizing::new(text))
             .collect::<Vec<_>>(),
     );
-    let parsed = match parsed {
+    let (parsed, left_out) = match parsed {
         Ok(parsed) => parsed,
         Err(errors) => {
             faults.extend(errors.into_iter().map(ConfigFault::from));
@@ -426,10 +326,11 @@ fn read_clients(
     if !faults.is_empty() {
         return Err(InvalidConfig { faults });
     }
-    Ok(Parsed {
+    let parsed = Parsed {
         value: clients,
         warnings: parsed.warnings,
-    })
+    };
+    Ok((parsed, left_out))
 }
 
 fn resolve(

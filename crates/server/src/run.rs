@@ -118,6 +118,7 @@ pub fn serve(options: ServerOptions) -> Result<(), RunError> {
         .map_err(host("cannot start the runtime"))?;
     store.begin().map_err(RunError::Store)?;
     log_loss(&saved);
+    warnings.set(Topic::NamedSecrets, lost_secrets(&saved));
     let limits = RegistryLimits {
         concurrent_checks: settings.concurrent_checks,
         check_on_release: settings.check_on_release,
@@ -163,7 +164,7 @@ pub fn serve(options: ServerOptions) -> Result<(), RunError> {
     ended.map_err(|error| RunError::Host("the server ended by a fault", error))
 }
 
-/// Logs the files that are not used, and keeps a warning about them.
+/// Logs the files and the named secrets that are not used, and keeps a warning about them.
 fn warn_of_faults(configuration: &Configuration, warnings: &Warnings) {
     for fault in &configuration.faults {
         error!(
@@ -172,8 +173,19 @@ fn warn_of_faults(configuration: &Configuration, warnings: &Warnings) {
             format_error(fault)
         );
     }
+    let left_out = configuration.left_out.iter().map(|fault| {
+        format!(
+            "{}; the rest of the section is used, without this named secret; a policy that cannot be read counts as approval",
+            format_error(fault)
+        )
+    });
+    let left_out: Vec<String> = left_out.collect();
+    for line in &left_out {
+        error!("{line}");
+    }
     let lines = configuration.faults.iter();
     let lines = lines.map(|fault| format!("{}; this file is not used", format_error(fault)));
+    let lines = lines.chain(left_out);
     warnings.set(Topic::Configuration, lines.collect());
 }
 
@@ -244,12 +256,8 @@ fn refuse_drops(
 
 /// Logs that the state cannot be trusted.
 fn log_loss(saved: &Saved) {
-    if saved.lost_secrets > 0 {
-        error!(
-            lost = saved.lost_secrets,
-            hint = "nightlatch secret list shows those that are left; put the others again",
-            "some named secrets in the state cannot be read: their machines do not get them"
-        );
+    for lost in lost_secrets(saved) {
+        error!("{lost}");
     }
     if saved.trust == Trust::None {
         error!(
@@ -257,6 +265,18 @@ fn log_loss(saved: &Saved) {
             "the state was lost, or is older than it has been: no client gets its secret before a person enables it or a check proves its private key, and named secrets need approval until they are put again"
         );
     }
+}
+
+/// The warning about named secrets that cannot be read, if there are any.
+fn lost_secrets(saved: &Saved) -> Vec<String> {
+    let lost = Some(saved.lost_secrets).filter(|lost| *lost > 0);
+    let line = |lost| {
+        format!(
+            "{lost} named secrets in the state cannot be read, and their machines do not get them: look at those that are \
+             left (nightlatch secret list), and put the others again"
+        )
+    };
+    lost.map(line).into_iter().collect()
 }
 
 fn addresses(sockets: &[TcpListener]) -> Vec<String> {

@@ -10,6 +10,8 @@ pub(crate) enum Topic {
     Configuration,
     /// A store that cannot be written.
     Store,
+    /// Named secrets that cannot be read or used.
+    NamedSecrets,
     /// Pings that the kernel does not allow.
     Ping,
 }

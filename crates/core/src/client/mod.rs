@@ -168,7 +168,7 @@ impl Client {
         matches!(self.check, CheckState::Running)
     }
 
-    /// True while a request of it waits for approval.
+    /// True while a request of it waits for approval, for its boot secret or a named one.
     pub fn approval_pending(&self) -> bool {
         !self.waiting.is_empty()
     }

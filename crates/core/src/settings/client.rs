@@ -17,7 +17,7 @@ mod table;
 mod value;
 pub(crate) use change::SHORTEST_INTERVAL;
 pub use change::{SettingChange, SettingError, changeable_keys};
-pub use files::{keys, parse};
+pub use files::{ParsedForStart, keys, parse, parse_for_start};
 pub use secrets::{ConfiguredSecrets, SecretPolicy, UnknownPolicy};
 pub use table::{ClientSettings, Setting};
 pub use value::{SettingKind, SettingValue, WrongKind};

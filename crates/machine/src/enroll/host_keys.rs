@@ -193,6 +193,10 @@ pub(super) fn rotate(options: &RotateOptions) -> Result<(), Failure> {
     let new = host.replace(name.as_str())?;
     note(format_args!("replaced the host keys in {place}"));
     print(&new, &name)?;
+    note(
+        "named secrets are sealed to the old host key: seal and put each of them again (nightlatch secret put), and replace or remove \
+         the lines secret.NAME of its section, which the server refuses now",
+    );
     if host.is_agents() && agent::is_installed(host.root()) {
         // It has the old ones in memory, and the server knows no others yet.
         note(format_args!(

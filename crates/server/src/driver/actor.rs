@@ -11,7 +11,7 @@ use nightlatch_core::client::Client;
 use nightlatch_core::event::{ClientId, Event, RecordContent, RequestId};
 use nightlatch_core::name::ClientName;
 use nightlatch_core::record::{RecordEntry, RecordKind};
-use nightlatch_core::registry::{Action, NamedQuery, Registry, Release, RequestAnswer};
+use nightlatch_core::registry::{Action, Registry, Release, RequestAnswer};
 use nightlatch_core::time::Monotonic;
 use nightlatch_store::Store;
 use nightlatch_sys::clock;
@@ -174,21 +174,13 @@ impl Driver {
                 let SecretRequest {
                     id, key, claims, ..
                 } = request;
-                let secret = request.secret.clone();
-                let may_wait = request.may_wait;
+                let named = request.named_query();
                 let answer = Answerer::Secret(answer);
                 let open = RequestEntry::new(request, answer, waits, now.wall);
                 self.requests.insert(id, open);
-                match secret {
+                match named {
                     None => self.registry.handle_request(id, &key, claims, now),
-                    Some(name) => {
-                        let query = NamedQuery {
-                            name,
-                            claims,
-                            may_wait,
-                        };
-                        self.registry.handle_named_request(id, &key, query, now);
-                    }
+                    Some(query) => self.registry.handle_named_request(id, &key, query, now),
                 }
             }
             DriverMessage::Life(report, answer) => self.handle_life(report, answer, now),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use nightlatch_core::event::{RequestClaims, RequestId};
 use nightlatch_core::key_id::KeyId;
+use nightlatch_core::registry::NamedQuery;
 use nightlatch_core::secret_name::SecretName;
 use nightlatch_proto::tls::Authenticated;
 use nightlatch_sys::netif;
@@ -54,6 +55,15 @@ impl SecretRequest {
     pub(super) fn without_waiting(mut self) -> Self {
         self.may_wait = false;
         self
+    }
+
+    /// As the registry takes it; `None` for the boot secret.
+    pub(crate) fn named_query(&self) -> Option<NamedQuery> {
+        Some(NamedQuery {
+            name: self.secret.clone()?,
+            claims: self.claims,
+            may_wait: self.may_wait,
+        })
     }
 
     /// The interface that a link-local peer is behind. Every other address says less of where it came in.

@@ -170,8 +170,8 @@ impl SqliteStore {
         Ok(tombstones)
     }
 
-    /// All named secrets that can be read, and the number of those that cannot. A secret less is no danger, so the others
-    /// are used.
+    /// All named secrets, and the number of those that cannot be read. Of these the serial is kept where it is whole, so
+    /// that no older value comes back. A secret less is no danger, so the others are used.
     fn load_secrets(&mut self) -> Result<(Vec<SavedSecret>, usize), StoreError> {
         let failed = |error| failure(error, "read", &self.path);
         let mut statement = self.db.prepare(secrets::SELECT).map_err(failed)?;
@@ -180,7 +180,10 @@ impl SqliteStore {
         while let Some(row) = rows.next().map_err(failed)? {
             match secrets::read(row) {
                 Ok(secret) => secrets.push(secret),
-                Err(_) => lost += 1,
+                Err(_) => {
+                    lost += 1;
+                    secrets.extend(secrets::remains(row));
+                }
             }
         }
         Ok((secrets, lost))
@@ -215,10 +218,7 @@ impl Store for SqliteStore {
             secrets,
             lost_secrets,
             end: self.end,
-            trust: match lost_secrets {
-                0 => self.trust,
-                _ => self.trust.max(Trust::Partial),
-            },
+            trust: self.trust,
         })
     }
 

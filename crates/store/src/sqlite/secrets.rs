@@ -70,3 +70,24 @@ pub(super) fn read(row: &Row<'_>) -> Result<SavedSecret, RowError> {
         put: Wall::from_unix_micros(columns.next()?),
     })
 }
+
+/// What is whole in a row of [`SELECT`] that cannot be read, as if its secret had been removed; `None` without a serial,
+/// or without what it belongs to.
+pub(super) fn remains(row: &Row<'_>) -> Option<SavedSecret> {
+    let host = KeyId::from_bytes(row.get(0).ok()?).ok()?;
+    let name = SecretName::new(&row.get::<_, String>(1).ok()?).ok()?;
+    let serial = row.get::<_, i64>(2).ok()?.cast_unsigned();
+    let sealed = row.get::<_, Vec<u8>>(3).ok();
+    let sealed = sealed.and_then(|bytes| SealedSecret::from_bytes(bytes).ok());
+    let header = sealed.as_ref().map(SealedSecret::header);
+    let header = header.filter(|it| (it.host, &it.name) == (host, &name));
+    Some(SavedSecret {
+        // A column that is too small must not let an older value in.
+        serial: header.map_or(serial, |header| header.serial.max(serial)),
+        host,
+        name,
+        sealed: None,
+        approval: false,
+        put: Wall::from_unix_micros(row.get(5).unwrap_or(0)),
+    })
+}

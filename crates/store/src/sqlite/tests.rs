@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use nightlatch_core::client::saved::{SavedClient, SavedSecret};
+use nightlatch_core::secret_name::SecretName;
 use nightlatch_core::settings::client::{ClientSettings, Setting};
 
 use super::*;
@@ -96,14 +97,28 @@ fn a_database_without_named_secrets_is_taken_over() {
     assert_eq!((saved.secrets, saved.clients.len()), (vec![secret], 1));
 }
 
-/// A secret less is no danger: the others are used, and so are the clients.
+/// A secret less is no danger: the others are used, and so are the clients, and each new section. What is known of its
+/// serial stays.
 #[test]
-fn a_named_secret_that_cannot_be_read_is_left_out() {
-    for damage in [
-        "UPDATE named_secret SET sealed = x'00' WHERE name = 'a'",
-        "UPDATE named_secret SET name = 'A' WHERE name = 'a'",
-        "UPDATE named_secret SET name = 'c' WHERE name = 'a'",
-        "UPDATE named_secret SET serial = 1 WHERE name = 'a'",
+fn of_a_named_secret_that_cannot_be_read_the_serial_is_left() {
+    for (damage, left) in [
+        (
+            "UPDATE named_secret SET sealed = x'00' WHERE name = 'a'",
+            Some(("a", 2)),
+        ),
+        ("UPDATE named_secret SET name = 'A' WHERE name = 'a'", None),
+        (
+            "UPDATE named_secret SET name = 'c' WHERE name = 'a'",
+            Some(("c", 2)),
+        ),
+        (
+            "UPDATE named_secret SET serial = 1 WHERE name = 'a'",
+            Some(("a", 2)),
+        ),
+        (
+            "UPDATE named_secret SET host_key_id = x'00' WHERE name = 'a'",
+            None,
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(dir.path()).unwrap();
@@ -114,14 +129,19 @@ fn a_named_secret_that_cannot_be_read_is_left_out() {
         let client = samples::client("client", 1);
         let changes = [put(&lost), put(&kept), Change::Put(client.clone().into())];
         store.commit(&changes).unwrap();
-        assert_eq!(store.load().unwrap().trust, Trust::Full);
         store.db.execute(damage, []).unwrap();
         let saved = store.load().unwrap();
-        assert_eq!(
-            (saved.secrets, saved.lost_secrets),
-            (vec![kept], 1),
-            "{damage}"
-        );
-        assert_eq!((saved.trust, saved.clients), (Trust::Partial, vec![client]));
+        let left = left.map(|(name, serial)| SavedSecret {
+            name: SecretName::new(name).unwrap(),
+            serial,
+            sealed: None,
+            approval: false,
+            ..lost
+        });
+        let mut secrets = saved.secrets;
+        secrets.sort_unstable_by_key(|it| it.sealed.is_none());
+        let expected: Vec<_> = [kept].into_iter().chain(left).collect();
+        assert_eq!((secrets, saved.lost_secrets), (expected, 1), "{damage}");
+        assert_eq!((saved.trust, saved.clients), (Trust::Full, vec![client]));
     }
 }

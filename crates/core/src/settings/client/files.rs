@@ -32,6 +32,22 @@ pub fn keys() -> Vec<&'static str> {
 /// before the first one's. A client may stand in one file only. Two clients with the same key id
 /// are legal, as in Mandos: the first one is found.
 pub fn parse(files: &[(String, String)]) -> Result<Parsed<Vec<ParsedClient>>, Vec<SettingsError>> {
+    parse_with(files, NamedFaults::Refused).map(|(parsed, _)| parsed)
+}
+
+/// The same for a start, where there is no earlier configuration to keep: a fault of a named secret leaves out only that
+/// secret, and one of a policy stands for approval. Returns these faults too.
+pub fn parse_for_start(files: &[(String, String)]) -> Result<ParsedForStart, Vec<SettingsError>> {
+    parse_with(files, NamedFaults::Spared)
+}
+
+/// The clients, and the faults of named secrets that are left out.
+pub type ParsedForStart = (Parsed<Vec<ParsedClient>>, Vec<SettingsError>);
+
+fn parse_with(
+    files: &[(String, String)],
+    named_faults: NamedFaults,
+) -> Result<ParsedForStart, Vec<SettingsError>> {
     let mut errors = Findings::default();
     let mut warnings = Findings::default();
     let files: Vec<File> = files
@@ -39,17 +55,27 @@ pub fn parse(files: &[(String, String)]) -> Result<Parsed<Vec<ParsedClient>>, Ve
         .enumerate()
         .map(|(index, (name, text))| read_file(index, name, text, &mut errors))
         .collect();
-    let clients = read_clients(&files, &mut errors, &mut warnings);
+    let mut spared = (named_faults == NamedFaults::Spared).then(Findings::default);
+    let clients = read_clients(&files, &mut errors, &mut warnings, spared.as_mut());
     refuse_shared_host_keys(&clients, &mut errors);
     if !errors.is_empty() {
         return Err(errors.sorted(|error| &error.place));
     }
     warn_about_unknown_keys(&files, &mut warnings);
     warn_about_shared_key_ids(&clients, &mut warnings);
-    Ok(Parsed {
+    let parsed = Parsed {
         value: clients.into_iter().map(|found| found.client).collect(),
         warnings: warnings.sorted(|warning| &warning.place),
-    })
+    };
+    let spared = spared.unwrap_or_default();
+    Ok((parsed, spared.sorted(|error| &error.place)))
+}
+
+/// The treatment of faults of named secrets and policies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum NamedFaults {
+    Refused,
+    Spared,
 }
 
 /// A file's name and what it holds.
@@ -78,6 +104,7 @@ fn read_clients(
     files: &[File],
     errors: &mut Findings<SettingsError>,
     warnings: &mut Findings<SettingsWarning>,
+    mut spared: Option<&mut Findings<SettingsError>>,
 ) -> Vec<LocatedClient> {
     let Some((main_name, main)) = files.first() else {
         return Vec::new();
@@ -93,6 +120,7 @@ fn read_clients(
                     (main.default_section(), main_name),
                 ],
                 errors: Vec::new(),
+                spared: spared.is_some().then(Vec::new),
                 warnings: Vec::new(),
             };
             if let Some(client) = reader.client() {
@@ -104,6 +132,9 @@ fn read_clients(
                 });
             }
             errors.extend(index, reader.errors);
+            if let Some(spared) = &mut spared {
+                spared.extend(index, reader.spared.unwrap_or_default());
+            }
             warnings.extend(index, reader.warnings);
             let place = SettingLocation::new(name, section.line(), Some(section.name()), None);
             if let Some(first) = seen.get(section.name()) {

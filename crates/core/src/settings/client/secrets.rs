@@ -105,7 +105,9 @@ impl<'i> SectionReader<'i> {
             };
             if key.starts_with(POLICY) {
                 let policy = self.take(key, |text| text.parse().map_err(Problem::Policy));
-                secrets.policies.extend(policy.map(|policy| (name, policy)));
+                // Where the section is used all the same, nothing is released that a person was to decide on.
+                let policy = policy.unwrap_or(SecretPolicy { approval: true });
+                secrets.policies.insert(name, policy);
             } else if let Some(sealed) = self.sealed_secret(key, &name, settings) {
                 secrets.sealed.insert(name, Arc::new(sealed));
             }
@@ -180,7 +182,7 @@ mod tests {
     use crate::key_id::KeyId;
     use crate::sealed_secret::{SealedSecret, SecretHeader};
     use crate::secret_name::SecretName;
-    use crate::settings::client::{ConfiguredSecrets, parse};
+    use crate::settings::client::{ConfiguredSecrets, parse, parse_for_start};
     use crate::time::Wall;
 
     fn host(number: u8) -> KeyId {
@@ -270,6 +272,29 @@ mod tests {
             assert_eq!(errors.len(), 1, "{errors:?}");
             assert!(errors[0].starts_with(&expected), "{}", errors[0]);
         }
+    }
+
+    #[test]
+    fn at_a_start_a_named_secret_with_a_fault_is_left_out_alone() {
+        let (good, other) = (sealed(2, "good").to_base64(), sealed(3, "pin").to_base64());
+        let text = format!(
+            "[m]\nkey_id = {}\nsecret = YWJj\nhost_key_id = {}\nsecret.good = {good}\nsecret.pin = {other}\n\
+             secret.refers = %(nowhere)s\npolicy.good = aproval\n",
+            host(1),
+            host(2)
+        );
+        let files = [("f".to_owned(), text.clone())];
+        let (parsed, left_out) = parse_for_start(&files).unwrap();
+        let lines: Vec<_> = left_out.iter().map(|it| it.place.location.line).collect();
+        assert_eq!(lines, [6, 7, 8]);
+        let named = &parsed.value[0].named;
+        let good = SecretName::new("good").unwrap();
+        assert_eq!(named.sealed.keys().collect::<Vec<_>>(), [&good]);
+        assert!(named.needs_approval(&good));
+        assert_eq!(parse(&files).unwrap_err().len(), 3);
+        // Any other fault is one of the section.
+        let faulty = [("f".to_owned(), text.replace("YWJj", "Y!"))];
+        assert_eq!(parse_for_start(&faulty).unwrap_err().len(), 1);
     }
 
     #[test]

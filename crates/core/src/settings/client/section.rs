@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::secrets::is_key;
 use super::{ClientSettings, ParsedClient, SecretSource, Setting, SettingKind};
 use crate::checker::{Checker, CheckerError, ping_target};
 use crate::ini::{IniEntry, IniSection, is_space};
@@ -24,6 +25,8 @@ pub(super) struct SectionReader<'i> {
     /// The section first, then what it inherits from.
     pub(super) chain: [SectionInFile<'i>; 3],
     pub(super) errors: Vec<SettingsError>,
+    /// Takes the faults of named secrets and policies, where these do not make the section faulty.
+    pub(super) spared: Option<Vec<SettingsError>>,
     pub(super) warnings: Vec<SettingsWarning>,
 }
 
@@ -43,6 +46,7 @@ impl<'i> SectionReader<'i> {
         let secret = self.secret();
         self.check_host(&settings);
         self.unused();
+        self.spare_named();
         let client = ParsedClient {
             name: name?,
             settings,
@@ -55,6 +59,15 @@ impl<'i> SectionReader<'i> {
         }
         self.warn_about_settings(&client.settings);
         Some(client)
+    }
+
+    fn spare_named(&mut self) {
+        let Some(spared) = &mut self.spared else {
+            return;
+        };
+        let errors = std::mem::take(&mut self.errors).into_iter();
+        let is_named = |error: &SettingsError| error.place.key.as_deref().is_some_and(is_key);
+        (*spared, self.errors) = errors.partition(is_named);
     }
 
     /// The first line of the section.
