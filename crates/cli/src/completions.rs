@@ -140,7 +140,7 @@ fn option<'c>(verb: &'c Command, word: &str) -> Option<&'c Arg> {
 
 /// The values of an option or a positional argument.
 fn values(argument: &Arg) -> Candidates {
-    let clients = ["names", "name", "client", "accept_changed_key"];
+    let clients = ["names", "name", "client"];
     if clients.contains(&argument.get_id().as_str()) {
         return Candidates::Clients(Vec::new());
     }

@@ -8,7 +8,7 @@ use nightlatch_core::key_id::KeyId;
 use nightlatch_openpgp::PublicKey;
 
 use crate::input;
-use crate::known_hosts::HostKeys;
+use crate::known_hosts::{HostKeys, machine_name};
 
 /// Sections are a few kB each.
 const MAX_FILE: usize = 16 << 20;
@@ -26,7 +26,7 @@ pub(crate) fn read(files: &[PathBuf], names: &[String]) -> Result<Vec<HostKeys>,
     }
     if let Some(missing) = names
         .iter()
-        .find(|name| found.iter().all(|it| it.name != **name))
+        .find(|name| found.iter().all(|it| it.name.as_str() != **name))
     {
         return Err(Failure::new(
             EX_DATAERR,
@@ -102,7 +102,7 @@ fn keys(file: &Path, section: &IniSection, name: &str) -> Result<HostKeys, Failu
         ));
     }
     Ok(HostKeys {
-        name: name.to_owned(),
+        name: machine_name(name).map_err(bad)?,
         host,
         openpgp,
     })
@@ -125,7 +125,7 @@ mod tests {
         let (_folder, file) = file(text);
         let names: Vec<String> = names.iter().map(|it| (*it).to_owned()).collect();
         match read(&[file], &names) {
-            Ok(keys) => Ok(keys.into_iter().map(|it| it.name).collect()),
+            Ok(keys) => Ok(keys.into_iter().map(|it| it.name.to_string()).collect()),
             Err(failure) => Err(failure.to_string()),
         }
     }

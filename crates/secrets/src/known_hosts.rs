@@ -2,17 +2,20 @@
 //!
 //! A server says which keys a machine has. Without pins it could name its own, and read what is sealed.
 
-use std::collections::HashMap;
+mod acceptance;
+
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use nightlatch_console::failure::{EX_CONFIG, EX_DATAERR, EX_IOERR, EX_NOINPUT, Failure};
-use nightlatch_console::output::table::visible;
 use nightlatch_core::key_id::{Fingerprint, KeyId};
+use nightlatch_core::name::{ClientName, shell_word};
 use nightlatch_openpgp::PublicKey;
 
 use crate::config_folder::{self, ConfigFolder};
+pub(crate) use acceptance::Acceptance;
 
 /// The pins: `HOST-KEY-ID OPENPGP-FINGERPRINT NAME`, one a line; `#` begins a comment.
 const FILE: &str = "known-hosts";
@@ -23,7 +26,7 @@ const KEYS: &str = "known-hosts.d";
 /// A machine's keys, as somebody says.
 #[derive(Debug)]
 pub(crate) struct HostKeys {
-    pub(crate) name: String,
+    pub(crate) name: ClientName,
     pub(crate) host: KeyId,
     pub(crate) openpgp: PublicKey,
 }
@@ -33,7 +36,7 @@ pub(crate) struct HostKeys {
 struct Pin {
     host: KeyId,
     openpgp: Fingerprint,
-    name: String,
+    name: ClientName,
 }
 
 impl Pin {
@@ -51,7 +54,7 @@ impl Pin {
         Some(Self {
             host: host.parse().ok()?,
             openpgp: openpgp.parse().ok()?,
-            name: Some(name.trim()).filter(|it| !it.is_empty())?.to_owned(),
+            name: machine_name(name.trim()).ok()?,
         })
     }
 
@@ -75,8 +78,7 @@ impl Pin {
             parts.push(format!("host key {}, now {}", self.host, now.host));
         }
         if self.name != now.name {
-            let (was, is) = (visible(&self.name), visible(&now.name));
-            parts.push(format!("name {was}, now {is}"));
+            parts.push(format!("name {}, now {}", self.name, now.name));
         }
         parts.join("; ")
     }
@@ -129,51 +131,70 @@ impl KnownHosts {
     }
 
     /// Compares what is said of `hosts` with the pins, and pins new ones in memory. Changed ones are refused, all
-    /// together, but for machines whose names are in `accepted`. Returns what is new, a sentence each.
+    /// together, but for those that are in `accepted` with the key that they have now. Returns what is new, a sentence
+    /// each.
     ///
     /// # Errors
-    /// When a machine has changed, or two of them have the same key.
+    /// When a machine has changed, has another key than the accepted one, or two of them have the same key.
     pub(crate) fn check(
         &mut self,
         hosts: &[HostKeys],
-        accepted: &[String],
+        accepted: &[Acceptance],
     ) -> Result<Vec<String>, Failure> {
         check_each_once(hosts)?;
-        let mut changed = Vec::new();
+        let found: Vec<Pin> = hosts.iter().map(Pin::of).collect();
+        // All are judged by the pins as they were, before one is replaced.
+        let pins: Vec<Pin> = self.pins().cloned().collect();
+        let mut changes = Vec::new();
+        let mut needed = Vec::new();
+        for now in &found {
+            let change = Change::of(now, &pins, &found, accepted);
+            if change.needed.iter().any(|it| !accepted.contains(it)) {
+                changes.push(change.text);
+            }
+            for acceptance in change.needed {
+                if !needed.contains(&acceptance) {
+                    needed.push(acceptance);
+                }
+            }
+        }
+        match changes.is_empty() {
+            true => Ok(self.replace(&pins, found)),
+            false => Err(refusal(&changes, &needed)),
+        }
+    }
+
+    /// Pins `found` in the place of what contradicts it. Returns what is new, a sentence each.
+    fn replace(&mut self, pins: &[Pin], found: Vec<Pin>) -> Vec<String> {
         let mut news = Vec::new();
-        for host in hosts {
-            let now = Pin::of(host);
-            let old: Vec<Pin> = self
-                .pins()
-                .filter(|pin| pin.contradicts(&now))
-                .cloned()
-                .collect();
-            if !old.is_empty() && !accepted.contains(&now.name) {
-                let name = visible(&now.name);
-                let parts = old.iter().map(|pin| pin.differences(&now));
-                let parts = parts.collect::<Vec<_>>().join("; ");
-                changed.push((now.name, format!("{name} had {parts}")));
+        self.lines.retain(|line| match line {
+            Line::Pin(pin) => !found.iter().any(|now| pin.contradicts(now)),
+            Line::Comment(_) => true,
+        });
+        for pin in pins {
+            let successor = found.iter().find(|now| pin.contradicts(now));
+            if let Some(now) = successor
+                && found.iter().all(|it| it.name != pin.name)
+            {
+                news.push(format!(
+                    "the pin of {} is gone, as its keys are those of {} now",
+                    pin.name, now.name
+                ));
+            }
+        }
+        for now in found {
+            if pins.contains(&now) {
                 continue;
             }
-            let known = self.pins().any(|pin| *pin == now);
-            self.lines.retain(|line| match line {
-                Line::Pin(pin) => !pin.contradicts(&now),
-                Line::Comment(_) => true,
-            });
-            if !known {
-                let name = visible(&now.name);
-                let word = if old.is_empty() { "new" } else { "changed" };
-                news.push(format!(
-                    "pinned the {word} OpenPGP key {} of {name}",
-                    now.openpgp
-                ));
-                self.lines.push(Line::Pin(now));
-            }
+            let is_new = !pins.iter().any(|pin| pin.contradicts(&now));
+            let word = if is_new { "new" } else { "changed" };
+            news.push(format!(
+                "pinned the {word} OpenPGP key {} of {}",
+                now.openpgp, now.name
+            ));
+            self.lines.push(Line::Pin(now));
         }
-        match changed.is_empty() {
-            true => Ok(news),
-            false => Err(refusal(&changed)),
-        }
+        news
     }
 
     /// Writes the pins, and the public keys of `hosts` beside them.
@@ -215,18 +236,22 @@ impl KnownHosts {
     /// # Errors
     /// When it is unknown, or its public key is missing or another one than the pin says.
     pub(crate) fn find(&self, name: &str) -> Result<HostKeys, Failure> {
-        let shown = visible(name);
+        let shown = shell_word(name);
         let hint = format!(
             "give the section that enroll printed: --host-key FILE, or use it once with a server: nightlatch secret put NAME {shown}"
         );
-        let pin = self.pins().find(|pin| pin.name == name).ok_or_else(|| {
-            let what = format!("no machine is known as {name:?}");
-            Failure::new(EX_DATAERR, what).hint(hint.as_str())
-        })?;
+        let pin = self
+            .pins()
+            .find(|pin| pin.name.as_str() == name)
+            .ok_or_else(|| {
+                let what = format!("no machine is known as {name:?}");
+                Failure::new(EX_DATAERR, what).hint(hint.as_str())
+            })?;
         let file = self.folder.file(KEYS).join(pin.host.to_string());
         let text = fs::read_to_string(&file).map_err(|error| {
             let what = format!(
-                "cannot read the public key of {shown} in {}",
+                "cannot read the public key of {} in {}",
+                pin.name,
                 file.display()
             );
             Failure::new(EX_NOINPUT, what)
@@ -240,8 +265,9 @@ impl KnownHosts {
         if openpgp.fingerprint() != pin.openpgp {
             let (found, pinned) = (openpgp.fingerprint(), pin.openpgp);
             let what = format!(
-                "{} holds the key {found}: expected that of {shown}, {pinned}",
-                file.display()
+                "{} holds the key {found}: expected that of {}, {pinned}",
+                file.display(),
+                pin.name
             );
             return Err(Failure::new(EX_DATAERR, what).hint(hint.as_str()));
         }
@@ -271,41 +297,112 @@ fn parse(text: &str) -> Result<Vec<Line>, usize> {
     lines.collect()
 }
 
-/// Refuses two machines with one key: each could open what is for the other, or is the other.
+/// The name of a machine, as a server, a section or a person says it. What begins or ends with white space looks like
+/// another one.
+///
+/// # Errors
+/// When it could not be a line's end in the file of pins.
+pub(crate) fn machine_name(text: &str) -> Result<ClientName, String> {
+    let name =
+        ClientName::new(text).map_err(|error| format!("{text:?} names no machine: {error}"))?;
+    match text.trim() == text {
+        true => Ok(name),
+        false => Err(format!(
+            "{text:?} names no machine: expected no white space at its ends"
+        )),
+    }
+}
+
+/// What has changed about a machine.
+struct Change {
+    text: String,
+    /// Each must have been accepted.
+    needed: Vec<Acceptance>,
+}
+
+impl Change {
+    /// What the machine `now`, one of those that were `found`, has changed against `pins`. A machine that is named in
+    /// `accepted` must have the key that is said there, even where nothing has changed.
+    fn of(now: &Pin, pins: &[Pin], found: &[Pin], accepted: &[Acceptance]) -> Self {
+        let old: Vec<&Pin> = pins.iter().filter(|pin| pin.contradicts(now)).collect();
+        let mut parts: Vec<String> = old.iter().map(|pin| pin.differences(now)).collect();
+        let own = Acceptance {
+            name: now.name.clone(),
+            openpgp: now.openpgp,
+        };
+        let others = accepted.iter().filter(|it| it.name == now.name);
+        let others: Vec<String> = others.map(|it| it.openpgp.to_string()).collect();
+        if parts.is_empty() && others.is_empty() {
+            return Self {
+                text: String::new(),
+                needed: Vec::new(),
+            };
+        }
+        if !others.is_empty() && !accepted.contains(&own) {
+            let accepted = others.join(" or ");
+            parts.push(format!("accepted key {accepted}, now {}", now.openpgp));
+        }
+        // The pin of another machine goes only if that machine is named too.
+        let losers = old.iter().filter(|pin| pin.name != now.name);
+        let losers = losers.map(|pin| Acceptance {
+            name: pin.name.clone(),
+            openpgp: found
+                .iter()
+                .find(|it| it.name == pin.name)
+                .map_or(now.openpgp, |it| it.openpgp),
+        });
+        let needed = losers.collect::<Vec<_>>();
+        Self {
+            text: format!("{} had {}", now.name, parts.join("; ")),
+            needed: std::iter::once(own).chain(needed).collect(),
+        }
+    }
+}
+
+/// Refuses two machines with one key, each could open what is for the other, and two with one name.
 fn check_each_once(hosts: &[HostKeys]) -> Result<(), Failure> {
-    let mut seen: HashMap<String, &str> = HashMap::new();
+    let mut seen: HashMap<String, &ClientName> = HashMap::new();
+    let mut names = HashSet::new();
     for host in hosts {
-        let openpgp = host.openpgp.fingerprint().to_string();
-        for key in [host.host.to_string(), openpgp] {
+        let (id, openpgp) = (
+            host.host.to_string(),
+            host.openpgp.fingerprint().to_string(),
+        );
+        for key in [id, openpgp] {
             if let Some(other) = seen.insert(key.clone(), &host.name) {
-                let (one, two) = (visible(other), visible(&host.name));
                 return Err(Failure::new(
                     EX_DATAERR,
-                    format!("{one} and {two} have the same key {key}: nothing was sealed"),
+                    format!(
+                        "{other} and {} have the same key {key}: nothing was sealed",
+                        host.name
+                    ),
                 )
                 .hint("give one of them keys of its own: nightlatch rotate --host-key, on it"));
             }
+        }
+        if !names.insert(&host.name) {
+            let what = format!(
+                "two machines have the name {}: nothing was sealed",
+                host.name
+            );
+            return Err(Failure::new(EX_DATAERR, what).hint("give each machine once"));
         }
     }
     Ok(())
 }
 
-fn refusal(changed: &[(String, String)]) -> Failure {
-    let parts: Vec<&str> = changed.iter().map(|(_, text)| text.as_str()).collect();
-    let names = changed.iter().map(|(name, _)| visible(name));
-    let options: Vec<String> = names
-        .map(|name| format!("--accept-changed-key {name:?}"))
-        .collect();
+fn refusal(changes: &[String], needed: &[Acceptance]) -> Failure {
+    let options: Vec<String> = needed.iter().map(Acceptance::option).collect();
     Failure::new(
         EX_DATAERR,
         format!(
             "keys have changed, and nothing was sealed or sent: {}",
-            parts.join("; ")
+            changes.join("; ")
         ),
     )
     .hint(format!(
-        "compare with the machine itself. If it has new keys or another name, repeat this with {}; if not, the server, \
-         or somebody on it, wants to read what you seal",
+        "compare with the machine itself. If it has these keys, or another name, repeat this with {}; if not, the \
+         server, or somebody on it, wants to read what you seal",
         options.join(" ")
     ))
 }

@@ -28,7 +28,7 @@ use nightlatch_openpgp::PublicKey;
 use crate::admin_key::SigningOptions;
 use crate::config_folder::ConfigFolder;
 use crate::input;
-use crate::known_hosts::{HostKeys, KnownHosts};
+use crate::known_hosts::{HostKeys, KnownHosts, machine_name};
 use crate::sealing::{HeaderOptions, Sealer};
 use crate::value::{self, ValueOptions};
 use report::Report;
@@ -149,10 +149,10 @@ async fn put(options: &PutOptions, now: Wall) -> Result<u8, Failure> {
         for (index, host) in batch.iter().enumerate() {
             match sealer.seal(values.of(start + index), host, &admin) {
                 Ok(sealed) => deliveries.push(Delivery {
-                    client: host.name.clone(),
+                    client: host.name.to_string(),
                     sealed,
                 }),
-                Err(failure) => report.failed(&host.name, failure),
+                Err(failure) => report.failed(host.name.as_str(), failure),
             }
         }
         deliver(&server, &deliveries, options, &mut report).await;
@@ -200,6 +200,7 @@ fn keys(client: &ClientView, openpgp: &str) -> Result<HostKeys, Failure> {
                 nightlatch reload";
     let missing =
         |key: &str| Failure::new(EX_DATAERR, format!("its section has no {key}")).hint(hint);
+    let name = machine_name(&client.name).map_err(|problem| Failure::new(EX_DATAERR, problem))?;
     let id = client.guard.host_key_id.as_str();
     if id.is_empty() {
         return Err(missing("host_key_id"));
@@ -217,7 +218,7 @@ fn keys(client: &ClientView, openpgp: &str) -> Result<HostKeys, Failure> {
     })?;
     match openpgp.can_encrypt() {
         true => Ok(HostKeys {
-            name: client.name.clone(),
+            name,
             host,
             openpgp,
         }),
@@ -260,8 +261,8 @@ impl Values {
             Self::Each(values) => hosts
                 .iter()
                 .zip(values)
-                .filter(|(host, _)| report.has_done(&host.name))
-                .try_for_each(|(host, value)| print_value(Some(&host.name), value)),
+                .filter(|(host, _)| report.has_done(host.name.as_str()))
+                .try_for_each(|(host, value)| print_value(Some(host.name.as_str()), value)),
         }
     }
 }

@@ -9,7 +9,7 @@ use nightlatch_core::time::Wall;
 use nightlatch_openpgp::{SecretKey, seal};
 
 use crate::expiry;
-use crate::known_hosts::HostKeys;
+use crate::known_hosts::{Acceptance, HostKeys};
 
 /// What is said about the value.
 #[derive(Args, Debug, Default)]
@@ -22,9 +22,9 @@ pub(crate) struct HeaderOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) serial: Option<u64>,
 
-    /// Accept that the key of this machine is another than the pinned one; may be repeated
-    #[arg(long, value_name = "NAME")]
-    pub(crate) accept_changed_key: Vec<String>,
+    /// Accept that a machine has this OpenPGP key, and not the pinned one; may be repeated
+    #[arg(long, value_name = "NAME=FINGERPRINT", allow_hyphen_values = true)]
+    pub(crate) accept_changed_key: Vec<Acceptance>,
 }
 
 /// Seals values of one secret for machines, with one serial.
