@@ -280,7 +280,8 @@ mod tests {
         assert!(others[1].waiting_place().is_none());
         drop(here);
         assert!(others[1].waiting_place().is_some());
-        drop((one, slots, others));
+        drop(one);
+        drop((slots, others));
         assert!(lock(&limits.sources).is_empty());
         assert_eq!(limits.waiting.available_permits(), 3);
     }

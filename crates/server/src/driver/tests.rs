@@ -1,6 +1,7 @@
 //! The driver with a store that fails on command: what must be durable before what, and what a disable stops.
 
 mod lives;
+mod named;
 mod records;
 
 use std::pin::Pin;
