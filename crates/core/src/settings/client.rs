@@ -13,6 +13,7 @@ mod change;
 mod files;
 mod secrets;
 mod section;
+mod section_secrets;
 mod table;
 mod value;
 pub(crate) use change::SHORTEST_INTERVAL;
