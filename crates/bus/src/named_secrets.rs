@@ -101,8 +101,16 @@ impl SecretView {
 pub struct PutOptions {
     /// The server checks it, and keeps nothing.
     pub dry_run: bool,
-    /// Each request for it waits for a person.
-    pub approval: bool,
+    /// True: each request for it waits for a person. `None`: as for the value before it.
+    pub approval: Option<bool>,
+}
+
+impl PutOptions {
+    fn dictionary(self) -> HashMap<&'static str, Variant<'static>> {
+        let mut dictionary = HashMap::from([("dry-run", Variant::Bool(self.dry_run))]);
+        dictionary.extend(self.approval.map(|it| ("approval", Variant::Bool(it))));
+        dictionary
+    }
 }
 
 impl MandosProxy {
@@ -113,19 +121,19 @@ impl MandosProxy {
         sealed: &[u8],
         options: PutOptions,
     ) -> Result<(), BusError> {
-        let dictionary = HashMap::from([
-            ("dry-run", Variant::Bool(options.dry_run)),
-            ("approval", Variant::Bool(options.approval)),
-        ]);
-        let arguments = (client, sealed, dictionary);
+        let arguments = (client, sealed, options.dictionary());
         self.call_own("PutSecret", &arguments).await?;
         Ok(())
     }
 
-    /// Removes a named secret that was put at run time.
-    pub async fn remove_secret(&self, client: &str, name: &SecretName) -> Result<(), BusError> {
-        const ANY_SERIAL: u64 = 0;
-        let arguments = (client, name.as_str(), ANY_SERIAL);
+    /// Removes a named secret that was put at run time: the value with this serial, and no other that was put since.
+    pub async fn remove_secret(
+        &self,
+        client: &str,
+        name: &SecretName,
+        serial: u64,
+    ) -> Result<(), BusError> {
+        let arguments = (client, name.as_str(), serial);
         self.call_own("RemoveSecret", &arguments).await?;
         Ok(())
     }
@@ -174,6 +182,21 @@ mod tests {
             ("size", Variant::U64(600)),
             ("source", "runtime".into()),
         ]
+    }
+
+    #[test]
+    fn nothing_is_said_about_approval_that_nobody_has_asked_for() {
+        let approval = |approval| {
+            let options = PutOptions {
+                approval,
+                ..PutOptions::default()
+            };
+            options.dictionary().remove("approval")
+        };
+        assert_eq!(approval(None), None);
+        for asked in [true, false] {
+            assert_eq!(approval(Some(asked)), Some(Variant::Bool(asked)));
+        }
     }
 
     #[test]

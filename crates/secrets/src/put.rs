@@ -31,7 +31,7 @@ use crate::input;
 use crate::known_hosts::{HostKeys, KnownHosts, machine_name};
 use crate::sealing::{HeaderOptions, Sealer};
 use crate::value::{self, ValueOptions};
-use report::Report;
+use report::{Approvals, Report};
 
 /// Machines that are sealed for before their secrets are sent, all at once.
 const BATCH: usize = 64;
@@ -75,9 +75,13 @@ pub(crate) struct PutOptions {
     #[command(flatten)]
     header: HeaderOptions,
 
-    /// Each request for it waits for a person
-    #[arg(long)]
+    /// Each request for it waits for a person [default: as for the value before it]
+    #[arg(long, conflicts_with = "no_approval")]
     approval: bool,
+
+    /// Requests for it wait for nobody, even if those for the value before it did
+    #[arg(long)]
+    no_approval: bool,
 
     #[command(flatten)]
     signing: SigningOptions,
@@ -93,6 +97,17 @@ pub(crate) struct PutOptions {
     /// Tell the outcome in JSON
     #[arg(long, conflicts_with = "print")]
     json: bool,
+}
+
+impl PutOptions {
+    /// What was said about approval.
+    const fn approval(&self) -> Option<bool> {
+        match (self.approval, self.no_approval) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
+    }
 }
 
 /// Carries the verb out.
@@ -122,7 +137,8 @@ async fn put(options: &PutOptions, now: Wall) -> Result<u8, Failure> {
         all: options.all,
     };
     let selection = Selection::of(&clients, &which)?;
-    let mut report = Report::new(sealer.name().clone(), options.dry_run);
+    let approvals = Approvals::get(options, &server).await?;
+    let mut report = Report::new(sealer.name().clone(), options.dry_run, approvals);
     let hosts = host_keys(&server, &selection.clients, &mut report).await?;
     let mut known = KnownHosts::open(ConfigFolder::of_user()?)?;
     let news = known.check(&hosts, &options.header.accept_changed_key)?;
@@ -158,10 +174,41 @@ async fn put(options: &PutOptions, now: Wall) -> Result<u8, Failure> {
         deliver(&server, &deliveries, options, &mut report).await;
         progress(start + batch.len(), hosts.len());
     }
-    if options.value.print {
-        values.print(&hosts, &report)?;
+    let printed = match options.value.print {
+        true => values.taken(&hosts, &report),
+        false => Vec::new(),
+    };
+    // First what has become of the machines: the values may go to a pipe that is closed.
+    let status = report.finish(options.json)?;
+    let written = printed
+        .into_iter()
+        .try_for_each(|(client, value)| print_value(client, value));
+    both(status, written)
+}
+
+/// The exit status where the values could be printed or not: that of the first failure.
+fn both(status: u8, written: Result<(), Failure>) -> Result<u8, Failure> {
+    match (status, written) {
+        (status, Ok(())) => Ok(status),
+        (0, Err(failure)) => Err(failure),
+        (status, Err(failure)) => {
+            failure.report();
+            Ok(status)
+        }
     }
-    report.finish(options.json)
+}
+
+impl Approvals {
+    /// What was asked for, or what the server has.
+    async fn get(options: &PutOptions, server: &MandosProxy) -> Result<Self, Failure> {
+        match options.approval() {
+            Some(approval) => Ok(Self::All(approval)),
+            None => {
+                let secrets = server.secrets(None).await;
+                secrets.map(Self::Stay).map_err(secret::failure)
+            }
+        }
+    }
 }
 
 /// The keys of the machines that have some; the others go into the report.
@@ -254,20 +301,25 @@ impl Values {
         }
     }
 
-    /// Prints the values that were put: one line, or for each machine its name, a tab and its value.
-    fn print(&self, hosts: &[HostKeys], report: &Report) -> Result<(), Failure> {
+    /// The values that at least one machine has taken: one without a name, or for each machine its own.
+    fn taken<'v>(
+        &'v self,
+        hosts: &'v [HostKeys],
+        report: &Report,
+    ) -> Vec<(Option<&'v str>, &'v Secret)> {
+        let mut taken = hosts
+            .iter()
+            .enumerate()
+            .map(|(index, host)| (host.name.as_str(), self.of(index)))
+            .filter(|(name, _)| report.has_done(name));
         match self {
-            Self::One(value) => print_value(None, value),
-            Self::Each(values) => hosts
-                .iter()
-                .zip(values)
-                .filter(|(host, _)| report.has_done(host.name.as_str()))
-                .try_for_each(|(host, value)| print_value(Some(host.name.as_str()), value)),
+            Self::One(value) => taken.next().map(|_| (None, value)).into_iter().collect(),
+            Self::Each(_) => taken.map(|(name, value)| (Some(name), value)).collect(),
         }
     }
 }
 
-/// Prints a value on standard output, as it was asked to.
+/// Prints a value on standard output, as it was asked to: its line, or the name of its machine, a tab and the value.
 pub(crate) fn print_value(client: Option<&str>, value: &Secret) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let label = client.map(|name| format!("{}\t", visible(name)));
@@ -291,7 +343,7 @@ async fn deliver(
 ) {
     let call_options = CallOptions {
         dry_run: options.dry_run,
-        approval: options.approval,
+        approval: options.approval(),
     };
     let call = |delivery: &Delivery| {
         let (server, client) = (server.clone(), delivery.client.clone());
@@ -349,7 +401,9 @@ async fn put_sealed(options: &PutOptions) -> Result<u8, Failure> {
             "there is no sealed secret in these files",
         ));
     };
-    let mut report = Report::new(first.sealed.header().name.clone(), options.dry_run);
+    let approvals = Approvals::get(options, &server).await?;
+    let name = first.sealed.header().name.clone();
+    let mut report = Report::new(name, options.dry_run, approvals);
     for batch in deliveries.chunks(BATCH) {
         deliver(&server, batch, options, &mut report).await;
     }
@@ -374,36 +428,4 @@ fn read_sealed(file: &Path) -> Result<Vec<SealedSecret>, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use nightlatch_core::key_id::KeyId;
-    use nightlatch_core::sealed_secret::SecretHeader;
-    use nightlatch_core::secret_name::SecretName;
-
-    #[test]
-    fn a_file_may_have_several_sealed_secrets() {
-        let sealed = |byte| {
-            let header = SecretHeader {
-                host: KeyId::from_bytes([byte; 32]).unwrap(),
-                name: SecretName::new("a").unwrap(),
-                serial: 1,
-                created: Wall::from_unix_micros(0),
-                expires: None,
-            };
-            SealedSecret::new(&header, b"message").unwrap()
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("f");
-        let read = |text: &str| {
-            std::fs::write(&file, text).unwrap();
-            read_sealed(&file).map_err(|failure| failure.to_string())
-        };
-        let (one, two) = (sealed(1), sealed(2));
-        let both = format!("{}\n{}\n", one.to_text(), two.to_text());
-        assert_eq!(read(&both), Ok(vec![one.clone(), two]));
-        assert_eq!(read(&one.to_base64()), Ok(vec![one]));
-        assert_eq!(read("\n"), Ok(vec![]));
-        assert!(read(&both[..both.len() - 40]).is_err());
-        assert!(read(&format!("{both}more")).is_err());
-    }
-}
+mod tests;

@@ -88,13 +88,13 @@ pub(crate) fn run(options: &SealOptions, now: Wall) -> Result<u8, Failure> {
         })?,
         None => output::print(&text)?,
     }
-    if options.value.print {
-        crate::put::print_value(None, &value)?;
-    }
     note(format_args!(
         "sealed {name} for {names}, serial {}",
         sealer.serial()
     ));
+    if options.value.print {
+        crate::put::print_value(None, &value)?;
+    }
     Ok(0)
 }
 

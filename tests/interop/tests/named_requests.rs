@@ -57,7 +57,7 @@ impl Scene {
         let sealed = SealedSecret::new(&header, b"an OpenPGP message").unwrap();
         let options = PutOptions {
             dry_run: false,
-            approval,
+            approval: Some(approval),
         };
         block_on(async {
             let server = self.site.connect().await;
@@ -161,7 +161,7 @@ fn the_host_key_gets_what_was_put_and_nobody_else_does() {
     assert_eq!(scene.get().unwrap(), expected);
     block_on(async {
         let server = scene.site.connect().await;
-        server.remove_secret("web1", &name()).await.unwrap();
+        server.remove_secret("web1", &name(), 0).await.unwrap();
         let options = PutOptions::default();
         let again = server.put_secret("web1", sealed.as_bytes(), options).await;
         let error = again.unwrap_err().to_string();

@@ -42,10 +42,18 @@ pub(super) fn print(
     answers: Vec<Result<(), BusError>>,
     sure: &ConfirmOptions,
 ) -> Result<u8, Failure> {
-    let failures: Vec<Option<Failure>> = answers
-        .into_iter()
-        .map(|answer| answer.err().map(bus::failure))
-        .collect();
+    let failures = answers.into_iter();
+    let failures = failures.map(|answer| answer.err().map(bus::failure));
+    print_failures(done, clients, failures.collect(), sure)
+}
+
+/// As [`print`], with the failure of each client.
+pub(super) fn print_failures(
+    done: &str,
+    clients: &[&ClientView],
+    failures: Vec<Option<Failure>>,
+    sure: &ConfirmOptions,
+) -> Result<u8, Failure> {
     let pairs = || clients.iter().zip(&failures);
     if sure.json {
         let lines = pairs().map(|(client, failure)| OutcomeLine {

@@ -1,5 +1,6 @@
 //! The outcome of a `put` for each machine.
 
+use nightlatch_bus::named_secrets::SecretView;
 use nightlatch_console::failure::{Failure, note};
 use nightlatch_console::output;
 use nightlatch_core::key_id::KeyId;
@@ -12,7 +13,29 @@ use serde::Serialize;
 pub(super) struct Report {
     name: SecretName,
     dry_run: bool,
+    approvals: Approvals,
     lines: Vec<ReportLine>,
+}
+
+/// The machines whose requests for a secret wait for a person, once it is put.
+pub(super) enum Approvals {
+    /// All or none, as somebody has asked for.
+    All(bool),
+    /// As for the secrets that the server has.
+    Stay(Vec<SecretView>),
+}
+
+impl Approvals {
+    fn of(&self, done: &Done) -> bool {
+        match self {
+            Self::All(approval) => *approval,
+            Self::Stay(secrets) => secrets.iter().any(|it| {
+                it.approval
+                    && it.name == done.name.as_str()
+                    && it.host_key_id.parse() == Ok(done.host)
+            }),
+        }
+    }
 }
 
 struct ReportLine {
@@ -33,6 +56,7 @@ struct ReportJson<'r> {
     name: &'r str,
     host_key_id: Option<String>,
     serial: Option<u64>,
+    approval: Option<bool>,
     done: bool,
     dry_run: bool,
     error: Option<String>,
@@ -40,10 +64,11 @@ struct ReportJson<'r> {
 
 impl Report {
     /// A report about the secret `name`.
-    pub(super) const fn new(name: SecretName, dry_run: bool) -> Self {
+    pub(super) const fn new(name: SecretName, dry_run: bool, approvals: Approvals) -> Self {
         Self {
             name,
             dry_run,
+            approvals,
             lines: Vec::new(),
         }
     }
@@ -66,10 +91,10 @@ impl Report {
         self.lines.push(ReportLine { client, outcome });
     }
 
-    /// True when the server has taken it for `client`.
+    /// True when the server has taken it for `client`, and keeps it.
     pub(super) fn has_done(&self, client: &str) -> bool {
         let mut lines = self.lines.iter();
-        lines.any(|line| line.client == client && line.outcome.is_ok())
+        !self.dry_run && lines.any(|line| line.client == client && line.outcome.is_ok())
     }
 
     /// Tells the outcome; gives the exit status, that of the first failure.
@@ -112,6 +137,25 @@ impl Report {
             )),
             false => note(format_args!("put {secrets} for {clients}")),
         }
+        if let Some(line) = self.approval_line() {
+            note(line);
+        }
+    }
+
+    /// Who waits for a person, if that was not asked for now: it stays from the value before.
+    fn approval_line(&self) -> Option<String> {
+        if matches!(self.approvals, Approvals::All(_)) {
+            return None;
+        }
+        let done = self.lines.iter().filter(|line| {
+            let done = line.outcome.as_ref().ok();
+            done.is_some_and(|done| self.approvals.of(done))
+        });
+        let clients: Vec<&str> = done.map(|line| line.client.as_str()).collect();
+        (!clients.is_empty()).then(|| {
+            let clients = names(clients.into_iter());
+            format!("as before, each request for it waits for a person: {clients} (--no-approval ends that)")
+        })
     }
 
     fn json<'r>(&'r self, line: &'r ReportLine) -> ReportJson<'r> {
@@ -121,9 +165,62 @@ impl Report {
             name: done.map_or(self.name.as_str(), |done| done.name.as_str()),
             host_key_id: done.map(|done| done.host.to_string()),
             serial: done.map(|done| done.serial),
+            approval: done.map(|done| self.approvals.of(done)),
             done: done.is_some() && !self.dry_run,
             dry_run: self.dry_run,
             error: line.outcome.as_ref().err().map(Failure::to_string),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightlatch_bus::named_secrets::SecretSource;
+    use nightlatch_core::time::Wall;
+
+    fn listed(host: u8, approval: bool) -> SecretView {
+        SecretView {
+            client: format!("web{host}"),
+            host_key_id: KeyId::from_bytes([host; 32]).unwrap().to_string(),
+            name: "a".to_owned(),
+            serial: 1,
+            created: Wall::from_unix_micros(0),
+            expires: None,
+            approval,
+            size: 1,
+            source: SecretSource::Runtime,
+        }
+    }
+
+    fn report(approvals: Approvals) -> Report {
+        let mut report = Report::new(SecretName::new("a").unwrap(), true, approvals);
+        for host in [1, 2, 3] {
+            let header = SecretHeader {
+                host: KeyId::from_bytes([host; 32]).unwrap(),
+                name: SecretName::new("a").unwrap(),
+                serial: 2,
+                created: Wall::from_unix_micros(0),
+                expires: None,
+            };
+            report.done(&format!("web{host}"), &header);
+        }
+        report
+    }
+
+    #[test]
+    fn an_approval_that_stays_is_told() {
+        let approvals = Approvals::Stay(vec![listed(1, false), listed(2, true)]);
+        let stays = report(approvals);
+        let line = stays.approval_line().unwrap();
+        assert!(line.contains("waits for a person: web2 ("), "{line}");
+        let json = |report: &Report| {
+            let lines = report.lines.iter().map(|it| report.json(it).approval);
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(json(&stays), [Some(false), Some(true), Some(false)]);
+        let ends = report(Approvals::All(false));
+        assert_eq!(ends.approval_line(), None);
+        assert_eq!(json(&ends), [Some(false); 3]);
     }
 }

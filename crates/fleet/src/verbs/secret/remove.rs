@@ -62,13 +62,18 @@ pub async fn run(options: &RemoveSecretOptions, server: &MandosProxy) -> Result<
         return Ok(0);
     }
     ask::confirm(&what, options.sure.yes)?;
+    // Only what was listed: another value may be put while somebody is asked.
+    let serial = |client: &ClientView| of(client).map_or(0, |secret| secret.serial);
     let call = |client: &&ClientView| {
+        let serial = serial(client);
         let (server, client, name) = (server.clone(), client.name.clone(), name.clone());
-        async move { server.remove_secret(&client, &name).await }
+        async move { server.remove_secret(&client, &name, serial).await }
     };
     let answers = concurrent::for_each(&selection.clients, call).await;
     let done = format!("removed the secret {name} of");
-    outcome::print(&done, &selection.clients, answers, &options.sure)
+    let failures = answers.into_iter();
+    let failures = failures.map(|answer| answer.err().map(super::failure));
+    outcome::print_failures(&done, &selection.clients, failures.collect(), &options.sure)
 }
 
 /// Removes the secret of a machine that is no client any more, by the id of its host key, as `secret list --json` has it.
@@ -78,18 +83,31 @@ async fn remove_orphan(
     host: &str,
     name: &SecretName,
 ) -> Result<u8, Failure> {
+    let secrets = server.secrets(None).await.map_err(super::failure)?;
+    let serial = orphan_serial(&secrets, host, name).ok_or_else(|| {
+        let what = format!("the server has no secret {name} for the host key {host}");
+        Failure::new(EX_NOUSER, what).hint("the ids are shown by: nightlatch secret list --json")
+    })?;
     let what = format!("remove the secret {name} of the host key {host}");
     if options.sure.dry_run {
         note(format_args!("dry run: {what}"));
         return Ok(0);
     }
     ask::confirm(&what, options.sure.yes)?;
-    let removed = server.remove_secret(host, name).await;
+    let removed = server.remove_secret(host, name, serial).await;
     removed.map_err(super::failure)?;
     note(format_args!(
         "removed the secret {name} of the host key {host}"
     ));
     Ok(0)
+}
+
+/// The serial of the secret of a host key, in whatever case its id is written.
+fn orphan_serial(secrets: &[SecretView], host: &str, name: &SecretName) -> Option<u64> {
+    let host: KeyId = host.parse().ok()?;
+    let mut secrets = secrets.iter();
+    let secret = secrets.find(|it| it.host_key_id.parse() == Ok(host) && it.name == name.as_str());
+    secret.map(|secret| secret.serial)
 }
 
 /// Refuses secrets that the file has: the server would bring them back.
@@ -115,4 +133,33 @@ fn check_sources<'s>(
         format!("it stands in the file for {found}: nothing was removed"),
     )
     .hint("take the line secret.NAME out of the section, then run: nightlatch reload"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verbs::samples::NOW;
+
+    #[test]
+    fn a_secret_without_a_client_is_found_by_its_host_key() {
+        let view = |host: &str, name: &str, serial| SecretView {
+            client: String::new(),
+            host_key_id: host.repeat(32),
+            name: name.to_owned(),
+            serial,
+            created: NOW,
+            expires: None,
+            approval: false,
+            size: 1,
+            source: SecretSource::Runtime,
+        };
+        let secrets = [view("6a", "a", 1), view("5a", "b", 2), view("5a", "a", 3)];
+        let serial = |host: &str, name: &str| {
+            let name = SecretName::new(name).unwrap();
+            orphan_serial(&secrets, &host.repeat(32), &name)
+        };
+        assert_eq!(serial("5a", "a"), Some(3));
+        assert_eq!(serial("5A", "b"), Some(2));
+        assert_eq!(serial("6a", "b"), None);
+    }
 }

@@ -1,0 +1,95 @@
+use super::*;
+use nightlatch_core::key_id::KeyId;
+use nightlatch_core::sealed_secret::SecretHeader;
+use nightlatch_core::secret_name::SecretName;
+use nightlatch_openpgp::{AdminKeyOptions, generate_admin_key};
+
+fn host(name: &str, id: u8) -> HostKeys {
+    let key = generate_admin_key(&AdminKeyOptions {
+        name,
+        created: Wall::from_unix_micros(0),
+        passphrase: None,
+    });
+    let key = PublicKey::from_armored(key.unwrap().public_armored.as_bytes());
+    HostKeys {
+        name: machine_name(name).unwrap(),
+        host: KeyId::from_bytes([id; 32]).unwrap(),
+        openpgp: key.unwrap(),
+    }
+}
+
+/// The values that would be printed where some machines have taken theirs.
+fn taken(each: bool, dry_run: bool, done: &[&str]) -> Vec<(Option<String>, String)> {
+    let hosts = [host("web1", 1), host("web2", 2)];
+    let values = match each {
+        true => Values::Each(vec![Secret::new(b"x".to_vec()), Secret::new(b"y".to_vec())]),
+        false => Values::One(Secret::new(b"z".to_vec())),
+    };
+    let name = SecretName::new("a").unwrap();
+    let mut report = Report::new(name.clone(), dry_run, Approvals::All(false));
+    for host in &hosts {
+        let header = SecretHeader {
+            host: host.host,
+            name: name.clone(),
+            serial: 1,
+            created: Wall::from_unix_micros(0),
+            expires: None,
+        };
+        match done.contains(&host.name.as_str()) {
+            true => report.done(host.name.as_str(), &header),
+            false => report.failed(host.name.as_str(), Failure::new(EX_DATAERR, "no")),
+        }
+    }
+    let taken = values.taken(&hosts, &report).into_iter();
+    let text = |value: &Secret| String::from_utf8(value.expose().to_vec()).unwrap();
+    let owned = taken.map(|(name, value)| (name.map(str::to_owned), text(value)));
+    owned.collect()
+}
+
+#[test]
+fn only_values_that_are_somewhere_are_printed() {
+    let line = |name: &str, value: &str| (Some(name.to_owned()), value.to_owned());
+    let one = [(None, "z".to_owned())];
+    assert_eq!(taken(false, false, &["web2"]), one);
+    assert_eq!(taken(false, false, &[]), []);
+    assert_eq!(taken(true, false, &["web2"]), [line("web2", "y")]);
+    for each in [true, false] {
+        assert_eq!(taken(each, true, &["web1", "web2"]), [], "a dry run");
+    }
+}
+
+#[test]
+fn the_first_failure_gives_the_exit_status() {
+    let pipe = || Err(Failure::new(EX_NOINPUT, "closed"));
+    let exit = |result: Result<u8, Failure>| result.unwrap_or_else(|it| it.exit());
+    assert_eq!(exit(both(0, Ok(()))), 0);
+    assert_eq!(exit(both(0, pipe())), EX_NOINPUT);
+    assert_eq!(exit(both(EX_DATAERR, pipe())), EX_DATAERR);
+}
+
+#[test]
+fn a_file_may_have_several_sealed_secrets() {
+    let sealed = |byte| {
+        let header = SecretHeader {
+            host: KeyId::from_bytes([byte; 32]).unwrap(),
+            name: SecretName::new("a").unwrap(),
+            serial: 1,
+            created: Wall::from_unix_micros(0),
+            expires: None,
+        };
+        SealedSecret::new(&header, b"message").unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f");
+    let read = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        read_sealed(&file).map_err(|failure| failure.to_string())
+    };
+    let (one, two) = (sealed(1), sealed(2));
+    let both = format!("{}\n{}\n", one.to_text(), two.to_text());
+    assert_eq!(read(&both), Ok(vec![one.clone(), two]));
+    assert_eq!(read(&one.to_base64()), Ok(vec![one]));
+    assert_eq!(read("\n"), Ok(vec![]));
+    assert!(read(&both[..both.len() - 40]).is_err());
+    assert!(read(&format!("{both}more")).is_err());
+}
