@@ -50,18 +50,38 @@ impl PinnedAdminKeys {
         Ok(Some(keys))
     }
 
-    /// Those of `keys` that are not pinned yet.
-    pub(crate) fn missing<'k>(&self, keys: &'k [PublicKey]) -> Result<Vec<&'k PublicKey>, Failure> {
+    /// What is to be done about each of `keys`.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or says that one of them is revoked.
+    pub(crate) fn compare<'k>(&self, keys: &'k [PublicKey]) -> Result<Vec<Pinning<'k>>, Failure> {
         let pinned = self.read()?;
-        let is_pinned = |key: &PublicKey| {
+        let compare = |key: &'k PublicKey| {
             let mut pinned = pinned.iter().flat_map(AdminKeys::iter);
-            pinned.any(|it| it.fingerprint() == key.fingerprint())
+            let known = pinned.find(|it| it.fingerprint() == key.fingerprint());
+            let action = match known {
+                None => PinAction::Add,
+                Some(known) if known.is_revoked() => return Err(self.revoked(key)),
+                Some(known) if key.supersedes(known) => PinAction::Update,
+                Some(_) => PinAction::Keep,
+            };
+            Ok(Pinning { key, action })
         };
-        Ok(keys.iter().filter(|key| !is_pinned(key)).collect())
+        keys.iter().map(compare).collect()
     }
 
-    /// Adds those of `keys` that are not pinned yet, and returns them; the rest of the file stays as it is.
-    pub(crate) fn pin<'k>(&self, keys: &'k [PublicKey]) -> Result<Vec<&'k PublicKey>, Failure> {
+    fn revoked(&self, key: &PublicKey) -> Failure {
+        let (what, shown) = (describe(key), self.0.display());
+        Failure::new(
+            EX_DATAERR,
+            format!("{shown} says that the admin key {what} is revoked"),
+        )
+        .hint("make another one: nightlatch admin-key new --file FILE")
+    }
+
+    /// Adds those of `keys` that are not pinned yet, and replaces those that are there in an earlier state; the rest of
+    /// the file stays as it is.
+    pub(crate) fn pin<'k>(&self, keys: &'k [PublicKey]) -> Result<Vec<Pinning<'k>>, Failure> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -69,27 +89,21 @@ impl PinnedAdminKeys {
         fs::create_dir_all(folder).map_err(|error| self.failure("write", error))?;
         // Two that add at the same time would lose one.
         let _lock = lock(folder).map_err(|error| self.failure("write", error))?;
-        let missing = self.missing(keys)?;
-        if !missing.is_empty() {
-            self.add(&missing, folder)?;
+        let pinnings = self.compare(keys)?;
+        if pinnings.iter().any(|it| it.action != PinAction::Keep) {
+            self.change(&pinnings, folder)?;
         }
-        Ok(missing)
+        Ok(pinnings)
     }
 
-    fn add(&self, keys: &[&PublicKey], folder: &Path) -> Result<(), Failure> {
-        let mut text = match fs::read_to_string(&self.0) {
+    fn change(&self, pinnings: &[Pinning<'_>], folder: &Path) -> Result<(), Failure> {
+        let text = match fs::read_to_string(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => HEAD.to_owned(),
             text => text.map_err(|error| self.failure("read", error))?,
         };
-        if !text.ends_with('\n') {
-            text.push('\n');
-        }
-        for key in keys {
-            let armored = key.to_armored(&describe(key)).map_err(|error| {
-                Failure::new(EX_DATAERR, "cannot write this admin key").because(error)
-            })?;
-            text.push_str(&armored);
-        }
+        let text = changed(&text, pinnings).map_err(|error| {
+            Failure::new(EX_DATAERR, "cannot write this admin key").because(error)
+        })?;
         if text.len() > MAX_KEY_FILE {
             return Err(self.failure("write", io::ErrorKind::FileTooLarge.into()));
         }
@@ -126,12 +140,73 @@ impl PinnedAdminKeys {
     }
 }
 
+/// A key that is to be believed, and what that changes.
+#[derive(Debug)]
+pub(crate) struct Pinning<'k> {
+    pub(crate) key: &'k PublicKey,
+    pub(crate) action: PinAction,
+}
+
+/// What is to be done about a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PinAction {
+    Add,
+    /// It is there in an earlier state, as with another expiry.
+    Update,
+    /// It is there.
+    Keep,
+}
+
+/// The text of the list with `pinnings` carried out. Comments and other keys stay.
+fn changed(text: &str, pinnings: &[Pinning<'_>]) -> Result<String, Error> {
+    let armored = |key: &PublicKey| key.to_armored(&describe(key));
+    let latest = |old: &PublicKey| {
+        let mut pinnings = pinnings.iter();
+        let update = pinnings
+            .find(|it| it.action == PinAction::Update && it.key.fingerprint() == old.fingerprint());
+        update.map(|it| it.key)
+    };
+    let mut new = String::with_capacity(text.len());
+    let mut block = String::new();
+    for line in text.split_inclusive('\n') {
+        if block.is_empty() && line.trim() != BEGIN {
+            new.push_str(line);
+            continue;
+        }
+        block.push_str(line);
+        if line.trim() != END {
+            continue;
+        }
+        let old = AdminKeys::from_armored(block.as_bytes())?;
+        match old.iter().any(|key| latest(key).is_some()) {
+            true => {
+                for key in old.iter() {
+                    new.push_str(&armored(latest(key).unwrap_or(key))?);
+                }
+            }
+            false => new.push_str(&block),
+        }
+        block.clear();
+    }
+    new.push_str(&block);
+    if !new.ends_with('\n') {
+        new.push('\n');
+    }
+    for pinning in pinnings.iter().filter(|it| it.action == PinAction::Add) {
+        new.push_str(&armored(pinning.key)?);
+    }
+    Ok(new)
+}
+
+const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+const END: &str = "-----END PGP PUBLIC KEY BLOCK-----";
+
 /// Reads the public keys in `files`, for `enroll --admin-key`: those that may be believed now.
 ///
 /// # Errors
 /// A file that cannot be read or has something else in it, a key that is revoked or has expired.
 pub(crate) fn read_new(files: &[PathBuf], now: Wall) -> Result<Vec<PublicKey>, Failure> {
-    let mut found = Vec::new();
+    let mut found: Vec<PublicKey> = Vec::new();
     for file in files {
         let shown = file.display();
         let bytes = read_file(file).map_err(|error| {
@@ -140,7 +215,12 @@ pub(crate) fn read_new(files: &[PathBuf], now: Wall) -> Result<Vec<PublicKey>, F
         let keys = AdminKeys::from_armored(&bytes).map_err(|error| bad(file, error))?;
         for key in keys {
             check(&key, file, now)?;
-            found.push(key);
+            let fingerprint = key.fingerprint();
+            match found.iter_mut().find(|it| it.fingerprint() == fingerprint) {
+                Some(known) if key.supersedes(known) => *known = key,
+                Some(_) => {}
+                None => found.push(key),
+            }
         }
     }
     Ok(found)
@@ -149,8 +229,12 @@ pub(crate) fn read_new(files: &[PathBuf], now: Wall) -> Result<Vec<PublicKey>, F
 fn check(key: &PublicKey, file: &Path, now: Wall) -> Result<(), Failure> {
     let shown = file.display();
     let what = describe(key);
-    let refuse =
-        |why: &str| Failure::new(EX_DATAERR, format!("{shown}: the admin key {what} {why}"));
+    let refuse = |why: &str| {
+        let text = format!("{shown}: the admin key {what} {why}");
+        Failure::new(EX_DATAERR, text).hint(format!(
+            "if {ADMIN_KEYS} has an earlier copy, take it out of there, or it may be believed"
+        ))
+    };
     if key.is_revoked() {
         return Err(refuse("is revoked"));
     }
@@ -203,89 +287,4 @@ fn read_file(file: &Path) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-    use std::time::Duration;
-
-    use nightlatch_openpgp::{
-        AdminKeyOptions, Algorithm, GenerateOptions, generate, generate_admin_key,
-    };
-
-    use super::*;
-
-    const NOW: Wall = Wall::from_unix_micros(1_796_000_000_000_000);
-
-    fn admin(name: &str) -> String {
-        let options = AdminKeyOptions {
-            name,
-            created: NOW,
-            passphrase: None,
-        };
-        generate_admin_key(&options).unwrap().public_armored
-    }
-
-    fn machine(name: &str, expires: Option<Duration>) -> String {
-        let options = GenerateOptions {
-            primary: Algorithm::Curve25519,
-            encryption: Algorithm::Curve25519,
-            name,
-            comment: "",
-            email: "",
-            created: NOW,
-            expires,
-        };
-        generate(&options).unwrap().public_armored
-    }
-
-    fn read(folder: &Path, text: &str) -> Result<Vec<PublicKey>, String> {
-        let file = folder.join("given");
-        fs::write(&file, text).unwrap();
-        read_new(&[file], NOW).map_err(|failure| failure.to_string())
-    }
-
-    #[test]
-    fn the_list_grows_and_has_each_key_once() {
-        let root = tempfile::tempdir().unwrap();
-        let pinned = PinnedAdminKeys::of(root.path());
-        assert!(pinned.read().unwrap().is_none());
-        let (alice, bob) = (admin("alice"), admin("bob"));
-        let one = read(root.path(), &alice).unwrap();
-        let both = read(root.path(), &format!("{alice}\n{bob}")).unwrap();
-        assert_eq!(pinned.pin(&one).unwrap().len(), 1);
-        assert_eq!(pinned.pin(&both).unwrap().len(), 1);
-        let before = fs::read(pinned.path()).unwrap();
-        assert!(pinned.pin(&both).unwrap().is_empty());
-        assert_eq!(fs::read(pinned.path()).unwrap(), before);
-        let keys = pinned.read().unwrap().unwrap();
-        let names: Vec<_> = keys.iter().map(PublicKey::user_id).collect();
-        assert_eq!(names, [Some("alice".to_owned()), Some("bob".to_owned())]);
-        let mode = fs::metadata(pinned.path()).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o644);
-    }
-
-    #[test]
-    fn a_damaged_list_is_neither_believed_nor_replaced() {
-        let root = tempfile::tempdir().unwrap();
-        let pinned = PinnedAdminKeys::of(root.path());
-        fs::create_dir_all(pinned.path().parent().unwrap()).unwrap();
-        fs::write(pinned.path(), "what is this\n").unwrap();
-        let keys = read(root.path(), &admin("alice")).unwrap();
-        assert!(pinned.read().is_err());
-        assert!(pinned.pin(&keys).is_err());
-        assert_eq!(fs::read(pinned.path()).unwrap(), b"what is this\n");
-    }
-
-    #[test]
-    fn a_key_that_is_over_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let minute = Duration::from_secs(60);
-        assert!(read(folder.path(), &machine("later", Some(minute))).is_ok());
-        let file = folder.path().join("given");
-        let failure = read_new(&[file], NOW.after(minute))
-            .unwrap_err()
-            .to_string();
-        assert!(failure.contains("has expired"), "{failure}");
-        assert!(read(folder.path(), "no key").is_err());
-        assert!(read_new(&[folder.path().join("none")], NOW).is_err());
-    }
-}
+mod tests;

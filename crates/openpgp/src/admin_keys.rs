@@ -6,7 +6,7 @@ const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 const END: &str = "-----END PGP PUBLIC KEY BLOCK-----";
 const EXPECTED: &str = "public key";
 
-/// The admin keys that are pinned, each once and in the order of the file; never empty.
+/// The admin keys that are pinned, each once, in its latest state and in the order of the file; never empty.
 #[derive(Debug)]
 pub struct AdminKeys(Vec<PublicKey>);
 
@@ -32,9 +32,7 @@ impl AdminKeys {
                     number,
                     error: Box::new(error),
                 })?;
-                if keys.iter().all(|it| it.fingerprint() != key.fingerprint()) {
-                    keys.push(key);
-                }
+                add(&mut keys, key);
             }
         }
         match keys.is_empty() {
@@ -61,6 +59,16 @@ impl IntoIterator for AdminKeys {
 impl From<PublicKey> for AdminKeys {
     fn from(key: PublicKey) -> Self {
         Self(vec![key])
+    }
+}
+
+/// Adds a key that is not there, or puts a later state of it into its place.
+fn add(keys: &mut Vec<PublicKey>, key: PublicKey) {
+    let fingerprint = key.fingerprint();
+    match keys.iter_mut().find(|it| it.fingerprint() == fingerprint) {
+        Some(known) if key.supersedes(known) => *known = key,
+        Some(_) => {}
+        None => keys.push(key),
     }
 }
 

@@ -27,6 +27,26 @@ impl PublicKey {
         !self.0.details.revocation_signatures.is_empty()
     }
 
+    /// True when it is a later state of the key `other`: revoked, or with newer self-signatures, as one whose expiry was
+    /// moved. A revoked key stays revoked, however new the signatures of a copy are that does not tell.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        let state = |key: &Self| (key.is_revoked(), key.signed_at());
+        self.fingerprint() == other.fingerprint() && state(self) > state(other)
+    }
+
+    /// The time of the newest signature on the key, its names and its subkeys; all are its own, as they were verified by it.
+    fn signed_at(&self) -> Option<Timestamp> {
+        let details = &self.0.details;
+        let users = details.users.iter().flat_map(|user| &user.signatures);
+        let subkeys = self.0.public_subkeys.iter();
+        users
+            .chain(&details.direct_signatures)
+            .chain(&details.revocation_signatures)
+            .chain(subkeys.flat_map(|sub| &sub.signatures))
+            .filter_map(Signature::created)
+            .max()
+    }
+
     /// The reason why the primary key must not be believed.
     fn problem(&self, now: Wall) -> Option<&'static str> {
         if self.is_revoked() {

@@ -6,6 +6,7 @@ use nightlatch_console::output;
 use nightlatch_core::agent_files::UNIT;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::name::ClientName;
+use nightlatch_openpgp::PublicKey;
 
 use super::admin_keys::AdminKeyPart;
 use super::options::{EnrollOptions, PlaceOptions, RotateOptions};
@@ -65,6 +66,8 @@ impl HostKeyPart {
         boot_id: KeyId,
         boot: &KeyDirectory,
     ) -> Result<Option<HostIdentity>, Failure> {
+        // They are pinned even where no host keys are made.
+        self.admins.check()?;
         if !self.keys.exist() {
             if !self.makes {
                 return Ok(None);
@@ -75,7 +78,6 @@ impl HostKeyPart {
                 return Ok(None);
             }
         }
-        self.admins.check()?;
         if self.makes && self.keys.is_agents() {
             boot.trusted()?;
             keys::trusted::read(&self.keys.list())?;
@@ -99,6 +101,7 @@ impl HostKeyPart {
 
     /// The steps of a dry run before the disks are changed; true when there will be host keys.
     pub(super) fn describe(&self) -> Result<bool, Failure> {
+        self.admins.check()?;
         let place = self.keys.path().display();
         if self.keys.exist() {
             self.keys.key_id()?;
@@ -134,6 +137,10 @@ impl HostKeyPart {
         Ok(())
     }
 }
+
+/// The consequence of new host keys.
+const ANEW: &str = "named secrets are sealed for the old host keys: once the server has the new ones, put each again with: \
+                    nightlatch secret put; those in the section with: nightlatch secret seal";
 
 /// The way to host keys for a machine that got none.
 const AFTERWARDS: &str =
@@ -188,15 +195,13 @@ pub(super) fn rotate(options: &RotateOptions) -> Result<(), Failure> {
         step(format_args!(
             "print {HOST_KEY_ID} and {HOST_OPENPGP} for the server"
         ));
+        note(ANEW);
         return Ok(());
     }
     let new = host.replace(name.as_str())?;
     note(format_args!("replaced the host keys in {place}"));
     print(&new, &name)?;
-    note(
-        "named secrets are sealed to the old host key: seal and put each of them again (nightlatch secret put), and replace or remove \
-         the lines secret.NAME of its section, which the server refuses now",
-    );
+    note(ANEW);
     if host.is_agents() && agent::is_installed(host.root()) {
         // It has the old ones in memory, and the server knows no others yet.
         note(format_args!(
@@ -283,6 +288,13 @@ fn print(identity: &HostIdentity, name: &ClientName) -> Result<(), Failure> {
     note(format_args!(
         "put these lines into [{name}] of clients.conf on the server, then run there: nightlatch reload"
     ));
+    if let Ok(key) = PublicKey::from_base64(&identity.openpgp) {
+        // What an administrator compares before a changed key is accepted.
+        note(format_args!(
+            "its OpenPGP fingerprint: {}",
+            key.fingerprint()
+        ));
+    }
     Ok(())
 }
 
@@ -357,4 +369,49 @@ fn count(servers: &[KeyId]) -> String {
 
 fn step(text: std::fmt::Arguments<'_>) {
     note(format_args!("dry run: {text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use nightlatch_core::agent_files::ADMIN_KEYS;
+    use nightlatch_core::time::Wall;
+    use nightlatch_openpgp::{AdminKeyOptions, generate_admin_key};
+
+    use super::*;
+
+    #[test]
+    fn an_unusable_list_of_admin_keys_is_found_before_a_disk_is_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        // As the program has it, the root outlives the options.
+        let root: &'static Path = Box::leak(folder.path().to_owned().into_boxed_path());
+        let pair = generate_admin_key(&AdminKeyOptions {
+            name: "alice",
+            created: Wall::from_unix_micros(0),
+            passphrase: None,
+        });
+        let key = PublicKey::from_armored(pair.unwrap().public_armored.as_bytes());
+        let part = HostKeyPart {
+            keys: HostKeys::of(root),
+            admins: AdminKeyPart::new(root, vec![key.unwrap()]),
+            makes: true,
+            force: false,
+        };
+        let boot = KeyDirectory::new(&root.join("boot"));
+        let id = KeyId::from_bytes([1; 32]).unwrap();
+        // No host keys are made, as nothing says that this file system is encrypted.
+        assert_eq!(part.prepare("web1", id, &boot).unwrap(), None);
+        assert!(!part.describe().unwrap());
+        let list = root.join(ADMIN_KEYS.trim_start_matches('/'));
+        fs::create_dir_all(list.parent().unwrap()).unwrap();
+        fs::write(&list, "what is this\n").unwrap();
+        for failure in [
+            part.prepare("web1", id, &boot).unwrap_err(),
+            part.describe().unwrap_err(),
+        ] {
+            assert!(failure.to_string().contains("cannot use"), "{failure}");
+        }
+    }
 }
