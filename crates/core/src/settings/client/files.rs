@@ -21,7 +21,8 @@ const OTHER_KEYS: [&str; 3] = ["secfile", SECRET, "ssh_fingerprint"];
 /// Every key that is known, in alphabetical order.
 pub fn keys() -> Vec<&'static str> {
     let settings = Setting::ALL.iter().map(|it| it.key());
-    let mut keys: Vec<_> = settings.chain(OTHER_KEYS).collect();
+    let named = [secrets::SECRET_KEY, secrets::POLICY_KEY];
+    let mut keys: Vec<_> = settings.chain(OTHER_KEYS).chain(named).collect();
     keys.sort_unstable();
     keys
 }

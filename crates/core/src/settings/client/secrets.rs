@@ -9,6 +9,10 @@ use crate::sealed_secret::SealedSecret;
 use crate::secret_name::SecretName;
 use crate::suggest;
 
+/// The keys as the manual has them: any name of a secret stands in the place of `NAME`.
+pub(super) const SECRET_KEY: &str = "secret.NAME";
+pub(super) const POLICY_KEY: &str = "policy.NAME";
+
 /// The start of the key of a named secret.
 pub(super) const SECRET: &str = "secret.";
 
