@@ -221,7 +221,7 @@ fn read_secret_key(options: &Options) -> Result<SecretKey, String> {
         _ => format!("cannot use the OpenPGP host key {shown}: {error}; chown root: {shown} && chmod 0600 {shown}"),
     })?;
     // What the unit gives in the place of a key that is missing.
-    if bytes.is_empty() {
+    if bytes.trim_ascii().is_empty() {
         return Err(missing());
     }
     SecretKey::from_armored(&bytes).map_err(|error| {
