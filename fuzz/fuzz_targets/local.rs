@@ -11,6 +11,9 @@ fuzz_target!(|line: &str| {
     if let Ok(Some(answer)) = LocalAnswer::parse(line) {
         let again = answer.line();
         assert!(again.len() <= MAX_LINE);
-        assert_eq!(LocalAnswer::parse(again.trim_end_matches('\n')), Ok(Some(answer)));
+        assert_eq!(
+            LocalAnswer::parse(again.trim_end_matches('\n')),
+            Ok(Some(answer))
+        );
     }
 });
