@@ -8,7 +8,6 @@ use nightlatch_core::checker::Checker;
 use nightlatch_core::client_settings;
 use nightlatch_core::explanation::{ClientFacts, PendingRequestFacts};
 use nightlatch_core::key_id::{Fingerprint, KeyId};
-use nightlatch_core::registry::LEAST_APPROVAL_DELAY;
 use nightlatch_core::settings::client::ClientSettings;
 use nightlatch_core::time::Wall;
 
@@ -192,23 +191,24 @@ impl ClientView {
         !self.approval_delay.is_zero()
     }
 
-    /// The time at which its pending request is decided without a person.
+    /// The time at which its pending request is decided without a person: that for the boot secret where one waits, as
+    /// Mandos shows it. The time of requests for named secrets alone is in the list of requests only.
     pub fn decided_at(&self) -> Option<Wall> {
-        let asked = self
-            .last_approval_request
-            .filter(|_| self.request_waits())?;
-        match self.needs_person() {
-            true => self.expires,
-            false if self.waits_for_named() => {
-                Some(asked.after(self.approval_delay.max(LEAST_APPROVAL_DELAY)))
+        match (self.request_waits(), self.needs_person()) {
+            (false, _) => None,
+            (true, true) => self.expires,
+            (true, false) => {
+                let asked = self.last_approval_request.filter(|_| self.approval_pending);
+                asked.map(|asked| asked.after(self.approval_delay))
             }
-            false => Some(asked.after(self.approval_delay)),
         }
     }
 
-    /// True when its pending request is granted without a decision of a person.
+    /// True when its pending request for the boot secret is granted without a decision of a person; false where only named
+    /// secrets wait, which never are.
     pub fn granted_by_default(&self) -> bool {
-        self.approved_by_default && !self.needs_person() && !self.waits_for_named()
+        let is_boot = self.approval_pending || !self.waits_for_named();
+        self.approved_by_default && !self.needs_person() && is_boot
     }
 
     /// True while any request waits: for the boot secret, which Mandos shows, or for a named one.
@@ -227,7 +227,7 @@ impl ClientView {
             description: None,
             until: self.decided_at(),
             approved_by_default: self.granted_by_default(),
-            is_named: self.waits_for_named(),
+            is_named: !self.approval_pending,
         });
         ClientFacts {
             name: &self.name,
@@ -402,6 +402,34 @@ mod tests {
         assert_eq!(read.guard, GuardView::default());
         assert!(!read.has_agent());
         assert_eq!(read.facts().guard, None);
+    }
+
+    #[test]
+    fn a_named_request_that_waits_hides_nothing_of_a_boot() {
+        let path = ClientPath::of_name("a");
+        let settings = ClientSettings {
+            approval_delay: Duration::from_secs(60),
+            approved_by_default: true,
+            ..ClientSettings::default()
+        };
+        let mut view = ClientView::new(path, String::new(), &settings);
+        view.guard.waiting_secrets = "pin".to_owned();
+        view.last_approval_request = Some(Wall::from_unix_micros(0));
+        // It is never granted by default, and its time is not among the properties.
+        assert_eq!(
+            (view.granted_by_default(), view.decided_at()),
+            (false, None)
+        );
+        view.approval_pending = true;
+        let minute = Wall::from_unix_micros(60_000_000);
+        assert!(view.granted_by_default());
+        assert_eq!(view.decided_at(), Some(minute));
+        // The guard has a boot wait until the deadline.
+        view.guard.state = Some(GuardState::Up);
+        view.approval_delay = Duration::ZERO;
+        view.expires = Some(Wall::from_unix_micros(5));
+        assert!(view.needs_person());
+        assert_eq!(view.decided_at(), view.expires);
     }
 
     /// No signal has the time of a heartbeat but that of the last proof of life.

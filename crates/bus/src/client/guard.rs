@@ -86,8 +86,7 @@ impl ClientView {
     pub fn needs_person(&self) -> bool {
         let guard = self.guard_facts();
         let suspect = guard.and_then(|guard| guard.suspicion_in_force());
-        let is_boot = self.approval_pending && !self.waits_for_named();
-        suspect.is_some() || self.has_agent() && is_boot && !self.needs_approval()
+        suspect.is_some() || self.has_agent() && self.approval_pending && !self.needs_approval()
     }
 
     /// The properties of our own interface, in the order of the table. None at a server without it.

@@ -35,9 +35,9 @@ pub(crate) fn requests(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
         let Some(client) = state.fleet.get(*id) else {
             continue;
         };
-        let left = client
+        let when = client
             .decided_at()
-            .map_or_else(Default::default, |at| at.since(now));
+            .map_or_else(String::new, |at| format!(" in {}", exactly(at.since(now))));
         let then = decision_by_default(client.granted_by_default());
         let suspect = match client.guard.suspect {
             Some(reason) => format!(", suspect ({})", reason.as_str()),
@@ -47,7 +47,7 @@ pub(crate) fn requests(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
             "" => String::new(),
             names => format!(", named secret {names}"),
         };
-        let text = format!("{then} in {}{secret}{suspect}", exactly(left));
+        let text = format!("{then}{when}{secret}{suspect}");
         let columns = &areas.columns;
         let width = columns.name.width.min(area.width);
         brush.text(columns.name.x, y, width, &client.name, Role::Plain);
