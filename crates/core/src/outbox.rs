@@ -158,6 +158,17 @@ impl<E> Outbox<E> {
         self.push(needs, false, effect);
     }
 
+    /// As [`Self::acknowledge`], for earlier changes of all clients.
+    pub fn acknowledge_all(&mut self, effect: E) {
+        self.urgent = true;
+        let needs = Requirement {
+            changes: self.added,
+            failing: self.added,
+            named: 0,
+        };
+        self.push(needs, true, effect);
+    }
+
     fn push(&mut self, needs: Requirement, acknowledges: bool, effect: E) {
         self.pending_effects.push_back(PendingEffect {
             needs,

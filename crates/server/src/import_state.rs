@@ -81,7 +81,8 @@ fn replace(
     let before = store.load().map_err(RunError::Store)?;
     let (clients, secrets) = (
         before.clients.len(),
-        before.secrets.len() + before.lost_secrets,
+        // A row of which something was lost may be among those that were read.
+        before.secrets.len().max(before.lost_secrets),
     );
     if clients + secrets > 0 && !forget {
         let error = ImportError::NotEmpty {

@@ -123,9 +123,11 @@ impl ConnectionLimits {
     }
 }
 
-/// The places of connections that may wait, of so many.
+/// The places of connections that may wait, of so many: never all.
 fn part(places: usize) -> usize {
-    (places / WAITING_PART).clamp(1, Semaphore::MAX_PERMITS)
+    let part = (places / WAITING_PART).max(1);
+    part.min(places.saturating_sub(1))
+        .min(Semaphore::MAX_PERMITS)
 }
 
 /// A place for one connection from any address.
@@ -284,6 +286,13 @@ mod tests {
         drop((slots, others));
         assert!(lock(&limits.sources).is_empty());
         assert_eq!(limits.waiting.available_permits(), 3);
+    }
+
+    #[tokio::test]
+    async fn the_only_place_of_an_address_is_not_for_waiting() {
+        let limits = ConnectionLimits::new(10, 1);
+        let slot = admit(&limits, HERE).await.unwrap();
+        assert!(slot.waiting_place().is_none());
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::boot_nonce::BootNonce;
 use crate::checker::LastCheck;
 use crate::guard::{GoodbyeKind, GuardAlarm, Passage, Suspicion};
+use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::secret_name::SecretName;
 use crate::secret_rejection::RejectionReason;
@@ -353,6 +354,8 @@ pub enum Event {
     /// A named secret of a client was removed, or of a host key that no client has any more.
     SecretRemoved {
         client: Option<ClientId>,
+        /// The host key that it was for.
+        host: Option<KeyId>,
         name: SecretName,
     },
     /// The agent of a client refused a sealed secret.

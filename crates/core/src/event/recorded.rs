@@ -197,8 +197,18 @@ impl Event {
                 let detail = format!("serial {serial}{approval}");
                 RecordContent::with_detail(RecordKind::SecretPut, detail)
             }
+            Self::SecretRemoved {
+                client: None,
+                host: Some(host),
+                ..
+            } => RecordContent::with_detail(
+                RecordKind::SecretRemoved,
+                format!("of the host key {host}, which no client has"),
+            ),
             Self::SecretRemoved { .. } => RecordContent::of(RecordKind::SecretRemoved),
             Self::SecretRejected { reason, .. } => RecordContent {
+                // The agent tells it once, and forgets it with the answer.
+                durability: Durability::BeforeUnlessFailing,
                 reason: Some(reason.as_str()),
                 alarm: Some(Alarm::SecretRejected(*reason)),
                 ..RecordContent::of(RecordKind::SecretRejected)

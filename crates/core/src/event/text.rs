@@ -21,7 +21,7 @@ pub struct LogLine<'a> {
 /// Lines of the log that are counted together. Those about named secrets hide none about the boot secret.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct LogClass {
-    /// What happened, in a word.
+    /// The kind of event, one word.
     pub kind: &'static str,
     /// It is about a named secret.
     pub named: bool,

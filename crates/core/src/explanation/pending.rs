@@ -19,7 +19,7 @@ pub struct PendingRequestFacts {
 }
 
 impl ClientFacts<'_> {
-    /// What is pending, and how to decide on it; `None` where nothing is.
+    /// A sentence about the pending requests and the command that decides; `None` without one.
     pub(super) fn pending_sentence(&self) -> Option<String> {
         let (name, word) = (self.name, shell_word(self.name));
         Some(match &self.pending[..] {

@@ -136,6 +136,17 @@ fn while_the_store_fails_only_releases_and_acknowledgements_wait() {
 }
 
 #[test]
+fn who_waits_for_all_clients_is_told_of_a_failure_too() {
+    let mut outbox = Outbox::default();
+    outbox.persist(put("a"), Before);
+    outbox.acknowledge_all(1);
+    outbox.effect_after_all(2);
+    let changes = outbox.take();
+    assert_eq!(outbox.failed(changes), [1]);
+    assert_eq!(outbox.ready(), NONE);
+}
+
+#[test]
 fn changes_added_during_a_commit_wait_for_the_next() {
     let mut outbox = Outbox::default();
     outbox.persist(forget("a"), Before);

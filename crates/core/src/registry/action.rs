@@ -48,7 +48,7 @@ pub struct DeadlineTerms {
     pub interval: Duration,
 }
 
-/// What a granted request gets.
+/// The secret that a granted request gets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReleasedSecret {
     /// The boot secret.

@@ -214,7 +214,10 @@ impl Registry {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
-        client.last_approval_request = Some(now.wall);
+        if open.secret.is_none() {
+            // Mandos's property is about the boot secret.
+            client.last_approval_request = Some(now.wall);
+        }
         client.waiting.insert(request, now.mono);
         let several = match &open.secret {
             // A machine may ask for several named secrets at once.

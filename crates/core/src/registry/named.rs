@@ -259,7 +259,7 @@ impl Registry {
         }
     }
 
-    /// Why a request for `name` that a person approves gets nothing all the same.
+    /// The refusal of an approved request whose secret is missing or expired.
     pub(super) fn refusal_of_approved(&self, open: &OpenRequest, now: Now) -> Option<Refusal> {
         let name = open.secret.as_ref()?;
         let client = self.clients.get(&open.client)?;

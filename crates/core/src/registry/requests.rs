@@ -393,7 +393,9 @@ impl Registry {
         now: Now,
     ) {
         let client = refused.client.and_then(|id| self.clients.get_mut(&id));
+        // A machine that is up and disabled asks for its named secrets again and again: that hides no thief.
         let news = refused.reason == Refusal::Disabled
+            && refused.secret.is_none()
             && client.is_some_and(|client| client.disabled_alarm.is_news(now.mono));
         refused.alarm = refused.alarm.or(news.then_some(Alarm::Disabled));
         self.refuse(request, refused);

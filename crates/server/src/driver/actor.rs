@@ -299,9 +299,10 @@ impl Driver {
             several.retain(|it| it.request.secret.is_none());
         }
         let client = result.as_ref().ok().and_then(|id| self.name((*id)?));
+        let of_nobody = of_nobody && result.is_ok();
         let done = Effect::CommandDone(number, result);
         match of_nobody {
-            true => self.journal.outbox.effect_after_all(done),
+            true => self.journal.outbox.acknowledge_all(done),
             false => self.journal.outbox.acknowledge(client.as_ref(), done),
         }
     }

@@ -91,8 +91,8 @@ pub(crate) enum AdminError {
 fn several(waiting: &[WaitingRequest]) -> String {
     let name = waiting.first().map_or("it", |it| it.client.as_str());
     let descriptions: Vec<String> = waiting.iter().map(ToString::to_string).collect();
-    let named = waiting.iter().filter(|it| it.request.secret.is_some());
-    several_pending(name, &descriptions, named.count())
+    // The list has those for boot secrets only.
+    several_pending(name, &descriptions, 0)
 }
 
 impl AdminCommand {
@@ -144,7 +144,11 @@ impl AdminCommand {
                 sealed,
                 dry_run: true,
                 ..
-            } => registry.check_put_secret(id, &sealed, now)?,
+            } => {
+                registry.check_put_secret(id, &sealed, now)?;
+                // Nothing of it is to be durable.
+                return Ok(None);
+            }
             ClientAction::PutSecret {
                 sealed,
                 approval,
@@ -173,7 +177,7 @@ fn approve(registry: &mut Registry, id: ClientId, now: Now) -> Result<(), AdminE
     registry.handle_approve(id, now).map_err(|error| match error {
         DecisionError::SeveralWait => AdminError::SeveralWait(Vec::new()),
         DecisionError::NoneWaits | DecisionError::NoSuchRequest => AdminError::NoneWaits(format!(
-            "no request of {name} waits, and an approval is for one request: it cannot be given ahead. \
+            "no request of {name} for its boot secret waits, and an approval is for one request: it cannot be given ahead. \
              Wait until it asks: nightlatch wait --until waiting {}",
             shell_word(&name)
         )),

@@ -29,7 +29,7 @@ const REMINDER: Duration = Duration::from_secs(30);
 /// A request that must not wait is decided within this time, or refused.
 const DECISION: Duration = Duration::from_secs(5);
 
-/// Who asks for a named secret while too many wait is to ask again after this time.
+/// Sent as `retry` with `too-many-wait`.
 const WAIT_IS_FULL: Duration = Duration::from_secs(60);
 
 impl<G: Gatekeeper> Sessions<G> {
@@ -81,8 +81,8 @@ impl<G: Gatekeeper> Sessions<G> {
                 // A boot is told no reason. A rehearsal is, whoever makes it: docs/decisions/0120.
                 let is_told = match name.is_boot() {
                     true => rehearsal,
-                    // The agent is told what is wrong, and a boot key only that it gets nothing.
-                    false => reason != Refusal::NamedByBootKey,
+                    // The agent is told what is wrong; a boot key and a stranger only that they get nothing.
+                    false => !matches!(reason, Refusal::NamedByBootKey | Refusal::UnknownKey),
                 };
                 let told = is_told.then(|| ReasonWord::new(reason.as_str())).flatten();
                 let retry = (reason == Refusal::TooManyWait).then_some(WAIT_IS_FULL);

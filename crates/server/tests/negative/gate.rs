@@ -87,7 +87,7 @@ impl Gate {
         }
     }
 
-    /// Whether each connection that asked may wait, in their order.
+    /// `may_wait` of each request, in their order.
     pub(crate) fn may_wait(&self) -> Vec<bool> {
         let calls = self.calls.lock().unwrap();
         let asked = calls.iter().filter_map(|call| match call {

@@ -71,8 +71,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<SavedSecret, RowError> {
     })
 }
 
-/// What is whole in a row of [`SELECT`] that cannot be read, as if its secret had been removed; `None` without a serial,
-/// or without what it belongs to.
+/// The readable rest of a damaged row of [`SELECT`], as a removed secret; `None` without host, name and serial.
 pub(super) fn remains(row: &Row<'_>) -> Option<SavedSecret> {
     let host = KeyId::from_bytes(row.get(0).ok()?).ok()?;
     let name = SecretName::new(&row.get::<_, String>(1).ok()?).ok()?;
@@ -87,7 +86,7 @@ pub(super) fn remains(row: &Row<'_>) -> Option<SavedSecret> {
         host,
         name,
         sealed: None,
-        approval: false,
+        approval: row.get(4).unwrap_or(true),
         put: Wall::from_unix_micros(row.get(5).unwrap_or(0)),
     })
 }

@@ -119,7 +119,10 @@ fn of_a_named_secret_that_cannot_be_read_the_serial_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(dir.path()).unwrap();
         let (lost, kept) = (
-            secret_samples::secret(1, "a", 2),
+            SavedSecret {
+                approval: true,
+                ..secret_samples::secret(1, "a", 2)
+            },
             secret_samples::secret(1, "b", 4),
         );
         let client = samples::client("client", 1);
@@ -130,7 +133,6 @@ fn of_a_named_secret_that_cannot_be_read_the_serial_is_left() {
         let left = left.map(|name| SavedSecret {
             name: SecretName::new(name).unwrap(),
             sealed: None,
-            approval: false,
             ..lost
         });
         let mut secrets = saved.secrets;

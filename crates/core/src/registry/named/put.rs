@@ -270,20 +270,15 @@ impl Registry {
         if let Some(id) = client {
             self.end_requests_for(id, &name, now);
         }
+        // Whether a person is asked stays, for the next value too.
         let removed = SavedSecret {
             sealed: None,
-            approval: false,
             put: now.wall,
             ..row
         };
         self.store_secret(client, removed, Durability::BeforeUnlessFailing);
-        if let Some(oldest) = self.named.drop_removed(&host) {
-            self.push_action(Action::Persist(
-                Change::DeleteSecret(host, oldest),
-                Durability::Soon,
-            ));
-        }
-        self.emit(Event::SecretRemoved { client, name });
+        let host = Some(host);
+        self.emit(Event::SecretRemoved { client, host, name });
     }
 
     /// The file changed a client's section: requests for what it changed end, and values that were put before are gone.
@@ -298,20 +293,36 @@ impl Registry {
             return false;
         };
         let other_policies = before.policies != client.named.policies;
-        for name in before.changed_names(&client.named) {
+        let changed = before.changed_names(&client.named);
+        let names = client.named.policies.keys();
+        let is_stricter =
+            |name: &&SecretName| client.named.needs_approval(name) && !before.needs_approval(name);
+        let stricter: Vec<SecretName> = names.filter(is_stricter).cloned().collect();
+        for name in stricter {
+            // What was granted without a person, and is not sent.
+            self.revoke_named(id, &name, Refusal::SecretChanged);
+        }
+        for name in changed {
             self.end_requests_for(id, &name, now);
             let Some(client) = self.clients.get(&id) else {
                 return false;
             };
             let event = match client.named.sealed.get(&name) {
-                Some(sealed) => Event::SecretPut {
-                    client: id,
-                    serial: sealed.header().serial,
-                    approval: PutApproval::of(false, client.named.needs_approval(&name)),
-                    name,
-                },
+                Some(sealed) => {
+                    let header = sealed.header();
+                    let put = self.named.row(&header.host, &name);
+                    let put = put.is_some_and(|row| row.sealed.is_some() && row.approval);
+                    let needed = put || before.needs_approval(&name);
+                    Event::SecretPut {
+                        client: id,
+                        serial: header.serial,
+                        approval: PutApproval::of(needed, client.named.needs_approval(&name)),
+                        name,
+                    }
+                }
                 None => Event::SecretRemoved {
                     client: Some(id),
+                    host: before.sealed.get(&name).map(|it| it.header().host),
                     name,
                 },
             };
@@ -336,7 +347,7 @@ impl Registry {
                     client: id,
                     name: row.name,
                     serial: row.serial,
-                    approval: PutApproval::of(false, approval),
+                    approval: PutApproval::of(row.approval, approval),
                 });
             }
         }
@@ -344,9 +355,9 @@ impl Registry {
 
     /// After a loss a person decides on each request for what was put before.
     pub(in crate::registry) fn distrust_secrets(&mut self) {
+        // No client is known yet.
         for row in self.named.distrust() {
-            let client = self.by_host_key(&row.host);
-            self.store_secret(client, row, Durability::Before);
+            self.store_secret(None, row, Durability::Before);
         }
     }
 
@@ -363,7 +374,6 @@ impl Registry {
             is_older.then(|| SavedSecret {
                 serial: header.serial,
                 sealed: None,
-                approval: false,
                 put: now.wall,
                 ..row.clone()
             })
@@ -386,10 +396,15 @@ impl Registry {
 
     fn store_secret(&mut self, id: Option<ClientId>, row: SavedSecret, durability: Durability) {
         let client = id.and_then(|id| self.name(id)).cloned();
+        let host = row.host;
         self.named.insert(row.clone());
         let secret = Box::new(row);
         let change = Change::PutSecret { client, secret };
         self.push_action(Action::Persist(change, durability));
+        while let Some(oldest) = self.named.drop_removed(&host) {
+            let change = Change::DeleteSecret(host, oldest);
+            self.push_action(Action::Persist(change, Durability::Soon));
+        }
     }
 
     /// Takes back what was granted and refuses what waits for the secret `name`: its value is about to be another one,

@@ -17,6 +17,7 @@ mod lifecycle;
 mod many;
 mod model;
 mod named;
+mod named_people;
 mod named_promises;
 mod named_put;
 mod never_later;

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use super::guarded::{HOST, boot, guarded};
 use super::world::*;
 use crate::event::{Alarm, Event, Grant, Refusal, RequestClaims, RequestId};
-use crate::registry::{
-    Action, DecisionError, NamedQuery, NamedSecretError, ReleasedSecret, RequestAnswer,
-};
+use crate::registry::{Action, NamedQuery, NamedSecretError, ReleasedSecret, RequestAnswer};
 use crate::sealed_secret::{SealedSecret, SecretHeader};
 use crate::secret_name::SecretName;
 use crate::secret_rejection::{Rejection, RejectionReason};
@@ -98,7 +96,7 @@ impl World {
         self.query(number, query)
     }
 
-    fn query(&mut self, number: u8, query: NamedQuery) -> (RequestId, Vec<Action>) {
+    pub(super) fn query(&mut self, number: u8, query: NamedQuery) -> (RequestId, Vec<Action>) {
         let request = self.next_request();
         self.registry
             .handle_named_request(request, &key(number), query, self.now);
@@ -466,82 +464,4 @@ fn what_an_agent_refused_is_an_alarm() {
     assert_eq!(record.secret, Some(name("pin")));
     assert_eq!(record.calls_for_person(), Some("secret-rejected"));
     assert_eq!(event.log_line().unwrap().fields.secret, Some(&name("pin")));
-}
-
-#[test]
-fn few_requests_of_a_machine_wait_and_the_next_is_refused_at_once() {
-    let mut world = world();
-    for secret in ["a", "b", "c", "d", "e"] {
-        let sealed = sealed(5, |it| it.name = name(secret));
-        world.put_as(sealed, true).unwrap();
-    }
-    let mut waiting = Vec::new();
-    for secret in ["a", "b", "c", "d"] {
-        let (request, actions) = world.get_as(HOST, secret, false);
-        assert_eq!(answer_to(&actions, request), None);
-        waiting.push(request);
-    }
-    let (request, actions) = world.get_as(HOST, "e", false);
-    assert_eq!(answer_to(&actions, request), refused(Refusal::TooManyWait));
-    // What waits keeps waiting, and its end makes room.
-    world.registry.handle_peer_gone(waiting[0], world.now);
-    world.actions();
-    let (request, actions) = world.get_as(HOST, "e", false);
-    assert_eq!(answer_to(&actions, request), None);
-    // The boot secret has its own room.
-    world.becomes_suspect();
-    let (request, actions) = world.boots(8);
-    assert_eq!(answer_to(&actions, request), None);
-}
-
-#[test]
-fn a_connection_that_may_not_wait_gets_what_needs_nobody() {
-    let mut world = world();
-    world.put(sealed(5, |_| {})).unwrap();
-    let ask = |world: &mut World| {
-        let query = NamedQuery {
-            name: name("pin"),
-            claims: RequestClaims::default(),
-            may_wait: false,
-        };
-        let (request, actions) = world.query(HOST, query);
-        answer_to(&actions, request)
-    };
-    let released = Some(RequestAnswer::Release(world.id(1)));
-    assert_eq!(ask(&mut world), released);
-    world.put_as(sealed(6, |_| {}), true).unwrap();
-    assert_eq!(ask(&mut world), refused(Refusal::TooManyWait));
-}
-
-/// The agent asks again, and a person decides then.
-#[test]
-fn what_was_granted_before_the_machine_became_suspect_is_taken_back() {
-    let mut world = world();
-    world.put(sealed(5, |_| {})).unwrap();
-    let (request, _) = world.get();
-    assert_eq!(world.released(request), Ok(5));
-    world.becomes_suspect();
-    assert_eq!(world.released(request), Err(Refusal::MachineIsSuspect));
-    assert_eq!(world.answer_to_get(), None);
-}
-
-/// Whoever approves without a number has seen the request of a boot, as Mandos shows no other.
-#[test]
-fn an_approval_without_a_number_is_for_a_boot() {
-    let mut world = World::new(guarded(|it| it.approval_delay = seconds(300)));
-    world.put_as(sealed(5, |_| {}), true).unwrap();
-    let (named, _) = world.get();
-    let id = world.id(1);
-    let none = world.registry.handle_approve(id, world.now);
-    assert_eq!(none, Err(DecisionError::NoneWaits));
-    let (boot, _) = world.boots(2);
-    world.registry.handle_approve(id, world.now).unwrap();
-    let actions = world.actions();
-    assert_eq!(answer_to(&actions, boot), Some(RequestAnswer::Release(id)));
-    assert_eq!(answer_to(&actions, named), None);
-    world
-        .registry
-        .handle_decide(named, true, world.now)
-        .unwrap();
-    assert_eq!(world.released(named), Ok(5));
 }

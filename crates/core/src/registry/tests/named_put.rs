@@ -270,6 +270,7 @@ fn a_reload_tells_what_it_changed_and_applies_policies_to_what_waits() {
     let actions = read(&mut world, true, guarded(|_| {}));
     let removed = Event::SecretRemoved {
         client: Some(world.id(1)),
+        host: Some(key(HOST)),
         name: name("pin"),
     };
     assert!(has_event(&actions, &removed));
