@@ -165,7 +165,7 @@ async fn where_none_waits_that_is_said_and_nothing_is_approved_ahead() {
     is_refused(
         &site.nightlatch(&["approve", "asks"]),
         &[
-            "no request of asks waits",
+            "no request of asks for its boot secret waits",
             "nightlatch wait --until waiting asks",
         ],
     );

@@ -323,7 +323,12 @@ fn a_decision_without_a_request_is_said_to_be_early(project: Project) {
         succeed(&site, &["set", "db", "approval_duration=10m"]);
         succeed(&site, &["deny", "db"]);
         succeed(&site, &["approve", "db"]);
-        refused(&site, &["approve", "db"], 75, "no request of db waits");
+        refused(
+            &site,
+            &["approve", "db"],
+            75,
+            "no request of db for its boot secret waits",
+        );
     }
     // A pattern selects its clients when the command runs.
     let said = stderr(&succeed(&site, &["approve", "--all"]));
