@@ -302,6 +302,8 @@ impl Unwritten {
                 Some(ChangeTarget::Secret(secret.host, secret.name.clone()))
             }
             Change::DeleteSecret(host, name) => Some(ChangeTarget::Secret(*host, name.clone())),
+            // Kept in its place: what was put before must be written before, and deleted by it.
+            Change::ForgetSecrets => None,
             Change::Trust(_) => Some(ChangeTarget::Trust),
             Change::DropRecords(_) => Some(ChangeTarget::DropRecords),
             Change::Record(_) => {

@@ -93,10 +93,9 @@ fn replace(
         return Err(error.into());
     }
     let clients = before.clients.into_iter();
-    let secrets = before.secrets.into_iter();
     let gone = clients
         .map(|client| Change::Forget(client.name))
-        .chain(secrets.map(|secret| Change::DeleteSecret(secret.host, secret.name)));
+        .chain([Change::ForgetSecrets]);
     let new = incoming
         .clients
         .into_iter()
@@ -149,6 +148,7 @@ fn summary(saved: &Saved, statedir: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::damaged_store::DamagedStore;
     use nightlatch_core::client::saved::{SavedClient, SavedSecret};
     use nightlatch_core::key_id::KeyId;
     use nightlatch_core::name::ClientName;
@@ -192,6 +192,21 @@ mod tests {
         assert_eq!(store.ends().head.seq, 2, "each import is in the audit log");
         assert_eq!(names(&mut store), ["b", "c"]);
     }
+
+    #[test]
+    fn a_named_secret_that_cannot_be_read_is_replaced_too() {
+        let damaged = DamagedStore::new();
+        let mut store = damaged.open();
+        let dir = Path::new("/s");
+        let refused = replace(&mut store, Saved::default(), false, dir, "imported").unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "/s holds 0 clients and 1 named secrets already"
+        );
+        replace(&mut store, Saved::default(), true, dir, "imported").unwrap();
+        assert_eq!(store.load().unwrap().lost_secrets, 0);
+    }
+
     #[test]
     fn named_secrets_are_replaced_only_when_that_is_asked_for() {
         let mut store = MemoryStore::default();

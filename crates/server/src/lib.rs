@@ -9,6 +9,8 @@ mod backoff;
 mod checker;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod damaged_store;
 mod dbus;
 pub mod driver;
 pub mod error;

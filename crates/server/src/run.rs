@@ -297,10 +297,24 @@ fn forget_all(store: &mut SqliteStore) -> Result<Saved, RunError> {
         .tombstones
         .iter()
         .map(|it| Change::DeleteTombstone(it.owner()));
-    let secrets = saved.secrets.into_iter();
-    let secrets = secrets.map(|it| Change::DeleteSecret(it.host, it.name));
-    let whole = [Change::Trust(Trust::Full)];
-    let changes: Vec<Change> = clients.chain(left).chain(secrets).chain(whole).collect();
+    let whole = [Change::ForgetSecrets, Change::Trust(Trust::Full)];
+    let changes: Vec<Change> = clients.chain(left).chain(whole).collect();
     store.commit(&changes).map_err(RunError::Store)?;
     Ok(Saved::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damaged_store::DamagedStore;
+
+    #[test]
+    fn without_the_saved_state_no_named_secret_is_left_not_even_a_damaged_one() {
+        let damaged = DamagedStore::new();
+        let mut store = damaged.open();
+        assert_eq!(store.load().unwrap().lost_secrets, 1);
+        forget_all(&mut store).unwrap();
+        let saved = store.load().unwrap();
+        assert_eq!((saved.secrets.len(), saved.lost_secrets), (0, 0));
+    }
 }

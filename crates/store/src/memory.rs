@@ -136,6 +136,7 @@ impl Inner {
             Change::DeleteSecret(host, name) => {
                 self.secrets.remove(&(*host, name.clone()));
             }
+            Change::ForgetSecrets => self.secrets.clear(),
             Change::Trust(trust) => self.trust = *trust,
             Change::Record(entry) => {
                 self.ends.head = self.ends.head.next(&entry.text);

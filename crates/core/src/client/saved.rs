@@ -213,6 +213,8 @@ pub enum Change {
     },
     /// Deletes what is remembered of a named secret that was removed.
     DeleteSecret(KeyId, SecretName),
+    /// Deletes everything about named secrets, and with it the rows that cannot be read.
+    ForgetSecrets,
     /// Says from now on whether the state can be believed.
     Trust(Trust),
     /// Adds an entry to the audit log.
@@ -232,6 +234,7 @@ impl Change {
             Self::PutSecret { client, .. } => client.as_ref(),
             Self::DeleteTombstone(_)
             | Self::DeleteSecret(..)
+            | Self::ForgetSecrets
             | Self::Trust(_)
             | Self::Record(_)
             | Self::DropRecords(_) => None,

@@ -295,7 +295,7 @@ fn removes_a_secret(change: &Change) -> bool {
     match change {
         Change::Put(client) => client.presence == ClientPresence::Removed,
         Change::PutSecret { secret, .. } => secret.sealed.is_none(),
-        Change::Forget(_) | Change::DeleteTombstone(_) => true,
+        Change::Forget(_) | Change::DeleteTombstone(_) | Change::ForgetSecrets => true,
         Change::State(..)
         | Change::PutTombstone(_)
         | Change::DeleteSecret(..)

@@ -42,6 +42,11 @@ pub(super) fn delete(db: &Connection, host: &KeyId, name: &SecretName) -> rusqli
     run(db, DELETE, values)
 }
 
+/// Deletes every row, also one that [`read`] cannot read.
+pub(super) fn delete_all(db: &Connection) -> rusqlite::Result<()> {
+    run(db, "DELETE FROM named_secret", Vec::new())
+}
+
 /// The secret in a row of [`SELECT`].
 pub(super) fn read(row: &Row<'_>) -> Result<SavedSecret, RowError> {
     let wrong = |error: &dyn std::fmt::Display| RowError::Value(error.to_string());

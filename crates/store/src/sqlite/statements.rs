@@ -49,6 +49,7 @@ impl Statements {
             Change::DeleteTombstone(holder) => self.tombstones.delete(db, holder),
             Change::PutSecret { secret, .. } => secrets::put(db, secret),
             Change::DeleteSecret(host, name) => secrets::delete(db, host, name),
+            Change::ForgetSecrets => secrets::delete_all(db),
             // Not changes of clients.
             Change::Trust(_) | Change::Record(_) | Change::DropRecords(_) => Ok(()),
         }

@@ -140,5 +140,8 @@ fn of_a_named_secret_that_cannot_be_read_the_serial_is_left() {
         let expected: Vec<_> = [kept].into_iter().chain(left).collect();
         assert_eq!((secrets, saved.lost_secrets), (expected, 1), "{damage}");
         assert_eq!((saved.trust, saved.clients), (Trust::Full, vec![client]));
+        store.commit(&[Change::ForgetSecrets]).unwrap();
+        let saved = store.load().unwrap();
+        assert_eq!((saved.secrets, saved.lost_secrets), (vec![], 0), "{damage}");
     }
 }

@@ -187,9 +187,12 @@ fn check_secrets<S: Store>(open: &mut impl FnMut() -> S) -> Result<(), StoreErro
     ];
     assert_eq!(
         reopened(&changes)?.0,
-        [newer, removed],
+        [newer.clone(), removed],
         "the last word on each counts, and a removed one keeps its serial"
     );
+    let changes = [put(&second), Change::ForgetSecrets, put(&newer)];
+    assert_eq!(reopened(&changes)?.0, [newer], "only what was put since");
+    assert_eq!(reopened(&[Change::ForgetSecrets])?.0, []);
     Ok(())
 }
 

@@ -75,6 +75,7 @@ fn apply(model: &mut BTreeMap<String, SavedClient>, change: &Change) {
         | Change::DeleteTombstone(_)
         | Change::PutSecret { .. }
         | Change::DeleteSecret(..)
+        | Change::ForgetSecrets
         | Change::Trust(_)
         | Change::Record(_)
         | Change::DropRecords(_) => {}

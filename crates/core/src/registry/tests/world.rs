@@ -153,6 +153,7 @@ impl Disk {
             Change::DeleteSecret(host, name) => {
                 self.secrets.remove(&(host, name));
             }
+            Change::ForgetSecrets => self.secrets.clear(),
             Change::Trust(trust) => self.trust = trust,
             Change::Record(_) | Change::DropRecords(_) => unreachable!("not by the registry"),
         }
