@@ -108,7 +108,7 @@ async fn run_session<G: Gatekeeper>(
     slot: Slot,
     log: Arc<ConnectionLog>,
 ) {
-    let ended = sessions.run(stream, address, Some(&slot)).await;
+    let ended = sessions.run(stream, address, &slot).await;
     log.ended(address, &ended);
     drop(slot);
 }

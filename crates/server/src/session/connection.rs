@@ -26,18 +26,12 @@ pub(super) struct Arrival<'a> {
     pub(super) address: SocketAddr,
     /// The time at which it was opened.
     pub(super) opened: Monotonic,
-    pub(super) slot: Option<&'a Slot>,
+    pub(super) slot: &'a Slot,
 }
 
 impl<G: Gatekeeper> Sessions<G> {
-    /// Serves the peer at the other end of `stream`, to the end of the connection. `slot` is its place, where places are
-    /// limited.
-    pub async fn run(
-        &self,
-        mut stream: TcpStream,
-        address: SocketAddr,
-        slot: Option<&Slot>,
-    ) -> SessionEnd {
+    /// Serves the peer at the other end of `stream`, to the end of the connection. `slot` is its place.
+    pub async fn run(&self, mut stream: TcpStream, address: SocketAddr, slot: &Slot) -> SessionEnd {
         let opened = clock::now().mono;
         match timeout(self.deadlines.greeting, read_greeting(&mut stream)).await {
             Ok(Ok(())) => {}

@@ -68,9 +68,9 @@ impl<G: Gatekeeper> Sessions<G> {
         };
         let request = SecretRequest::new(self.next_request(), &proved, address, claims);
         let request = request.for_secret(name.clone());
-        let decided = match (&request.secret, slot) {
-            (Some(_), Some(slot)) => self.decide_within(tls, request, slot).await,
-            _ => self.decide_and_tell(tls, request).await,
+        let decided = match &request.secret {
+            Some(_) => self.decide_within(tls, request, slot).await,
+            None => self.decide_and_tell(tls, request).await,
         };
         match decided {
             Some(Ok(permit)) => {

@@ -1,6 +1,6 @@
 //! A gatekeeper that decides as a test wants, and keeps the calls that it got.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use nightlatch_core::event::Refusal;
@@ -41,6 +41,7 @@ pub(crate) enum GateCall {
 pub(crate) struct Gate {
     script: Script,
     calls: Arc<Mutex<Vec<GateCall>>>,
+    called: Arc<Condvar>,
 }
 
 impl Gate {
@@ -48,6 +49,7 @@ impl Gate {
         Self {
             script,
             calls: Arc::default(),
+            called: Arc::default(),
         }
     }
 
@@ -97,8 +99,26 @@ impl Gate {
         asked.collect()
     }
 
+    /// Waits until it has got `number` requests. Fails after 30 seconds.
+    pub(crate) fn wait_for_requests(&self, number: usize) {
+        let too_few = |calls: &mut Vec<GateCall>| {
+            let requests = calls
+                .iter()
+                .filter(|it| matches!(it, GateCall::Requested(_)));
+            requests.count() < number
+        };
+        let calls = self.calls.lock().unwrap();
+        let limit = Duration::from_secs(30);
+        let (calls, waited) = self
+            .called
+            .wait_timeout_while(calls, limit, too_few)
+            .unwrap();
+        assert!(!waited.timed_out(), "{calls:?}");
+    }
+
     fn push(&self, call: GateCall) {
         self.calls.lock().unwrap().push(call);
+        self.called.notify_all();
     }
 
     fn permit(&self, secret: Arc<Secret>, state: PermitState) -> Permit {

@@ -11,7 +11,6 @@ use nightlatch_proto::tls::ServerTls;
 use nightlatch_server::limits::ConnectionLimits;
 use nightlatch_server::listen::{self, ListenOptions};
 use nightlatch_server::session::{Sessions, serve};
-use nightlatch_sys::clock;
 use rustix::net::{AddressFamily, SocketType};
 use tokio::sync::oneshot;
 
@@ -87,13 +86,6 @@ async fn one_address_cannot_use_the_places_of_others() {
 async fn those_who_wait_for_a_named_secret_leave_places_for_the_others() {
     let gate = Gate::new(Script::Wait);
     let seen = gate.clone();
-    let has_asked = |seen: &Gate, number: usize| {
-        let deadline = clock::now().mono.after(Duration::from_secs(30));
-        while seen.may_wait().len() < number {
-            assert!(clock::now().mono < deadline, "{:?}", seen.calls());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    };
     let asks = |port, name| {
         let mut stream = connected(connect_from(2, port));
         stream.write_all(&get(name).to_bytes()).unwrap();
@@ -104,7 +96,7 @@ async fn those_who_wait_for_a_named_secret_leave_places_for_the_others() {
         let mut waiting = Vec::new();
         for number in 1..=2 {
             waiting.push(asks(port, "pin"));
-            has_asked(&seen, number);
+            seen.wait_for_requests(number);
         }
         let got = say(connected(connect_from(2, port)), &get("pin").to_bytes());
         let refused = Reply::Refused(Refused {
@@ -115,7 +107,7 @@ async fn those_who_wait_for_a_named_secret_leave_places_for_the_others() {
         assert_eq!(reply(&got), (refused, &[][..]));
         // A boot may wait all the same.
         waiting.push(asks(port, "boot"));
-        has_asked(&seen, 4);
+        seen.wait_for_requests(4);
         assert_eq!(seen.may_wait(), [true, true, false, true]);
     })
     .await;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::ServerTls;
+use nightlatch_server::limits::ConnectionLimits;
 use nightlatch_server::session::{Deadlines, SessionEnd, Sessions};
 use tokio::net::TcpListener;
 
@@ -55,6 +56,8 @@ async fn meet_with<T: Send + 'static>(
     let address = listener.local_addr().unwrap();
     let peer = tokio::task::spawn_blocking(move || peer(TcpStream::connect(address).unwrap()));
     let (stream, from) = listener.accept().await.unwrap();
-    let ended = sessions.run(stream, from, None).await;
+    let limits = ConnectionLimits::new(8, 8);
+    let slot = limits.admit(limits.room().await, from.ip()).unwrap();
+    let ended = sessions.run(stream, from, &slot).await;
     (ended, peer.await.unwrap())
 }
