@@ -262,7 +262,7 @@ fn log_loss(saved: &Saved) {
     if saved.trust == Trust::None {
         error!(
             hint = "look whether each machine is where it belongs, then: nightlatch enable NAME",
-            "the state was lost, or is older than it has been: no client gets its secret before a person enables it or a check proves its private key, and named secrets need approval until they are put again"
+            "the state was lost, or is older than it has been: no client gets its secret before a person enables it or a check proves its private key, and named secrets need approval until they are put with --no-approval"
         );
     }
 }

@@ -139,8 +139,8 @@ impl NamedSecrets {
         })
     }
 
-    /// After a loss nobody knows which of these were removed since: a person decides on each, until it is put again.
-    /// Returns the changed rows.
+    /// After a loss of the state: the secrets that were put need approval until one is put that lifts it, as some may have
+    /// been removed since. Returns the changed rows.
     pub(super) fn distrust(&mut self) -> Vec<SavedSecret> {
         let rows = self.by_host.values_mut().flat_map(BTreeMap::values_mut);
         let in_force = rows.filter(|row| row.sealed.is_some() && !row.approval);

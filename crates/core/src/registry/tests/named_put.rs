@@ -136,9 +136,9 @@ fn after_a_crash_before_it_was_durable_there_is_no_secret() {
     assert!(world.is_released_named());
 }
 
-/// Whoever puts back an older state brings back a removed secret: a person decides on it until it is put again.
+/// An older state brings a removed secret back.
 #[test]
-fn after_a_loss_each_request_waits_for_a_person_until_the_secret_is_put_again() {
+fn after_a_loss_each_request_waits_for_a_person_until_a_put_lifts_that() {
     let mut world = world();
     world.put(sealed(5, |_| {})).unwrap();
     let older = world.disk.clone();
@@ -154,7 +154,7 @@ fn after_a_loss_each_request_waits_for_a_person_until_the_secret_is_put_again() 
         assert_eq!(answer_to(&actions, request), None);
         world.restart(guarded(|_| {}), seconds(1), false);
     }
-    // Whoever only puts another value does not say that it needs no person.
+    // Another value alone lifts nothing.
     world.put(sealed(6, |_| {})).unwrap();
     assert_eq!(world.answer_to_get(), None);
     world.put_as(sealed(6, |_| {}), false).unwrap();
