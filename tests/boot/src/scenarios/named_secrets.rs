@@ -220,13 +220,17 @@ impl Administrator {
         file
     }
 
-    /// Puts a new value of the secret `db`.
+    /// Puts a new value of the secret `db`. Requests for it wait for a person only if `options` have `--approval`: what a put
+    /// before has said would stay.
     fn put(&self, site: &BootedSite<'_>, options: &[&str]) -> String {
         let value = format!("{} {}", self.value, random());
         let file = self.home.path().join("value");
         fs::write(&file, &value).unwrap();
         let mut put = self.command(&["secret", "put", "db", site.machine.name(), "--yes"]);
         put.arg("--from").arg(file).args(options);
+        if !options.contains(&"--approval") {
+            put.arg("--no-approval");
+        }
         put.arg("--admin-key").arg(&self.key);
         site.place.run(put);
         value
@@ -243,7 +247,7 @@ impl Administrator {
     fn put_sealed(&self, site: &BootedSite<'_>, sealed: &SealedSecret) {
         let file = self.home.path().join("sealed");
         fs::write(&file, sealed.to_text()).unwrap();
-        let mut put = self.command(&["secret", "put", "--sealed"]);
+        let mut put = self.command(&["secret", "put", "--no-approval", "--sealed"]);
         put.arg(file);
         site.place.run(put);
     }

@@ -44,6 +44,9 @@ const TELLING: [&str; 8] = [
     "abandoned",
 ];
 
+/// Limit in seconds for the alarm after a request while the machine is up: the agent answers at once.
+const ALARM_WITHIN: f64 = 1.0;
+
 fn while_up(context: &ScenarioContext<'_>) {
     let site = BootedSite::start(context);
     site.wait_for_client("pokeable", &Value::Bool(true));
@@ -58,6 +61,7 @@ fn while_up(context: &ScenarioContext<'_>) {
         let records = attack.records();
         let found_out = record(&records, "alarm", "impostor");
         let seconds = seconds_between(record(&records, "kind", "held"), found_out);
+        assert!(seconds < ALARM_WITHIN, "alarm after {seconds} s");
         attack.end(
             context,
             "no",
