@@ -8,11 +8,7 @@ use zbus::{OwnedVariant, Variant};
 
 use crate::error::BusError;
 use crate::managed::body;
-use crate::names::{ClientPath, NIGHTLATCH_CLIENT};
 use crate::proxy::MandosProxy;
-
-/// The property of a client with its OpenPGP public key.
-const HOST_OPENPGP: &str = "HostOpenPGP";
 
 /// The place where a named secret stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,20 +140,6 @@ impl MandosProxy {
         let answer = self.call_own("ListSecrets", &client).await?;
         let secrets: Vec<HashMap<String, OwnedVariant>> = body(&answer)?;
         secrets.iter().map(SecretView::read).collect()
-    }
-
-    /// The OpenPGP public key in the section of a client, in base64; empty without one.
-    pub async fn host_openpgp(&self, client: &ClientPath) -> Result<String, BusError> {
-        let arguments = (NIGHTLATCH_CLIENT, HOST_OPENPGP);
-        let answer = self.get_property(client, &arguments).await?;
-        let value: OwnedVariant = body(&answer)?;
-        match &*value {
-            Variant::Str(text) => Ok(text.to_string()),
-            other => Err(BusError::Malformed(format!(
-                "{HOST_OPENPGP}: expected a text, found {}",
-                other.value_signature()
-            ))),
-        }
     }
 }
 

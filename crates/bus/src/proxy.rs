@@ -199,15 +199,6 @@ impl MandosProxy {
         Ok(())
     }
 
-    pub(crate) async fn get_property(
-        &self,
-        client: &ClientPath,
-        arguments: &(&str, &str),
-    ) -> Result<Message, BusError> {
-        self.call(MANDOS, client.as_str(), PROPERTIES, "Get", arguments)
-            .await
-    }
-
     pub(crate) async fn call_own(
         &self,
         method: &str,

@@ -8,13 +8,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use nightlatch_bus::client::ClientView;
 use nightlatch_bus::concurrent;
-use nightlatch_bus::error::BusError;
 use nightlatch_bus::named_secrets::PutOptions as CallOptions;
 use nightlatch_bus::proxy::MandosProxy;
 use nightlatch_console::ask;
-use nightlatch_console::failure::{
-    EX_DATAERR, EX_NOINPUT, EX_NOUSER, EX_UNAVAILABLE, Failure, note,
-};
+use nightlatch_console::failure::{EX_DATAERR, EX_NOINPUT, EX_NOUSER, Failure, note};
 use nightlatch_console::output;
 use nightlatch_console::output::table::visible;
 use nightlatch_core::sealed_secret::{MAX_SEALED, SealedSecret};
@@ -33,10 +30,10 @@ use crate::sealing::{HeaderOptions, Sealer};
 use crate::value::{self, ValueOptions};
 use report::{Approvals, Report};
 
-/// Machines that are sealed for before their secrets are sent, all at once.
+/// Number of machines whose secrets are sealed, and then sent at the same time.
 const BATCH: usize = 64;
 
-/// The text of a sealed secret: base64 with lines.
+/// Limit on a file of sealed secrets, in bytes: a batch of the largest ones in base64.
 const MAX_TEXT: usize = MAX_SEALED * 2 * BATCH;
 
 /// The options of `secret put`.
@@ -100,7 +97,7 @@ pub(crate) struct PutOptions {
 }
 
 impl PutOptions {
-    /// What was said about approval.
+    /// The choice of `--approval` or `--no-approval`; `None` without either.
     const fn approval(&self) -> Option<bool> {
         match (self.approval, self.no_approval) {
             (true, _) => Some(true),
@@ -110,7 +107,7 @@ impl PutOptions {
     }
 }
 
-/// Carries the verb out.
+/// Seals and sends the value, or sends what was sealed before.
 pub(crate) async fn run(options: &PutOptions, now: Wall) -> Result<u8, Failure> {
     if options.sealed.is_empty() {
         return put(options, now).await;
@@ -118,7 +115,7 @@ pub(crate) async fn run(options: &PutOptions, now: Wall) -> Result<u8, Failure> 
     put_sealed(options).await
 }
 
-/// What goes to one client.
+/// A sealed secret for one client.
 struct Delivery {
     client: String,
     sealed: SealedSecret,
@@ -131,15 +128,15 @@ async fn put(options: &PutOptions, now: Wall) -> Result<u8, Failure> {
     let passphrase = options.signing.passphrase_file.as_deref();
     options.value.check_stdin(passphrase)?;
     let server = bus::connect().await?;
+    let approvals = Approvals::get(options, &server).await?;
     let clients = server.clients().await.map_err(bus::failure)?;
     let which = SelectOptions {
         names: options.names.clone(),
         all: options.all,
     };
     let selection = Selection::of(&clients, &which)?;
-    let approvals = Approvals::get(options, &server).await?;
     let mut report = Report::new(sealer.name().clone(), options.dry_run, approvals);
-    let hosts = host_keys(&server, &selection.clients, &mut report).await?;
+    let hosts = host_keys(&selection.clients, &mut report);
     let mut known = KnownHosts::open(ConfigFolder::of_user()?)?;
     let news = known.check(&hosts, &options.header.accept_changed_key)?;
     if !options.dry_run && !selection.by_name && hosts.len() > 1 {
@@ -178,7 +175,7 @@ async fn put(options: &PutOptions, now: Wall) -> Result<u8, Failure> {
         true => values.taken(&hosts, &report),
         false => Vec::new(),
     };
-    // First what has become of the machines: the values may go to a pipe that is closed.
+    // The outcome comes first: the values may go to a pipe that is closed.
     let status = report.finish(options.json)?;
     let written = printed
         .into_iter()
@@ -186,7 +183,7 @@ async fn put(options: &PutOptions, now: Wall) -> Result<u8, Failure> {
     both(status, written)
 }
 
-/// The exit status where the values could be printed or not: that of the first failure.
+/// The exit status after the values were `written`: that of the first failure.
 fn both(status: u8, written: Result<(), Failure>) -> Result<u8, Failure> {
     match (status, written) {
         (status, Ok(())) => Ok(status),
@@ -199,50 +196,33 @@ fn both(status: u8, written: Result<(), Failure>) -> Result<u8, Failure> {
 }
 
 impl Approvals {
-    /// What was asked for, or what the server has.
+    /// The options of the command line, or without these the server's list of secrets.
+    ///
+    /// # Errors
+    /// When the server keeps no named secrets: the list is asked for in every case, before anything is read or sealed.
     async fn get(options: &PutOptions, server: &MandosProxy) -> Result<Self, Failure> {
-        match options.approval() {
-            Some(approval) => Ok(Self::All(approval)),
-            None => {
-                let secrets = server.secrets(None).await;
-                secrets.map(Self::Stay).map_err(secret::failure)
-            }
-        }
+        let secrets = server.secrets(None).await.map_err(secret::failure)?;
+        Ok(match options.approval() {
+            Some(approval) => Self::All(approval),
+            None => Self::Stay(secrets),
+        })
     }
 }
 
-/// The keys of the machines that have some; the others go into the report.
-async fn host_keys(
-    server: &MandosProxy,
-    clients: &[&ClientView],
-    report: &mut Report,
-) -> Result<Vec<HostKeys>, Failure> {
+/// The keys of the machines that have some, as the server lists them; the others go into the report.
+fn host_keys(clients: &[&ClientView], report: &mut Report) -> Vec<HostKeys> {
     let mut hosts = Vec::with_capacity(clients.len());
     for client in clients {
-        if client.guard.state.is_none() {
-            return Err(too_old());
-        }
-        let text = server.host_openpgp(&client.path).await;
-        let text = text.map_err(|error| match error {
-            BusError::NotSupported | BusError::Refused { .. } => too_old(),
-            error => bus::failure(error),
-        })?;
-        match keys(client, &text) {
+        match keys(client) {
             Ok(keys) => hosts.push(keys),
             Err(failure) => report.failed(&client.name, failure),
         }
     }
-    Ok(hosts)
+    hosts
 }
 
-fn too_old() -> Failure {
-    Failure::new(
-        EX_UNAVAILABLE,
-        "this server keeps no named secrets: it is a Mandos server, or an earlier version",
-    )
-}
-
-fn keys(client: &ClientView, openpgp: &str) -> Result<HostKeys, Failure> {
+fn keys(client: &ClientView) -> Result<HostKeys, Failure> {
+    let openpgp = client.guard.host_openpgp.as_str();
     let hint = "on the machine: nightlatch enroll --host-key prints the lines for its section; put them there, then run: \
                 nightlatch reload";
     let missing =
@@ -319,7 +299,7 @@ impl Values {
     }
 }
 
-/// Prints a value on standard output, as it was asked to: its line, or the name of its machine, a tab and the value.
+/// Prints a value and a line feed on standard output, after the name of its machine and a tab if there is one.
 pub(crate) fn print_value(client: Option<&str>, value: &Secret) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let label = client.map(|name| format!("{}\t", visible(name)));
@@ -334,7 +314,7 @@ pub(crate) fn print_value(client: Option<&str>, value: &Secret) -> Result<(), Fa
         .map_err(output::failure)
 }
 
-/// Sends them side by side.
+/// Sends `deliveries` to the server at the same time, and adds the outcome of each to `report`.
 async fn deliver(
     server: &MandosProxy,
     deliveries: &[Delivery],
@@ -363,20 +343,21 @@ async fn deliver(
     }
 }
 
-/// Tells a person how far it is; only where it takes more than a moment.
+/// Shows the number of machines that are done, on a terminal and with more than one batch.
 fn progress(done: usize, of: usize) {
     if of > BATCH && io::stderr().is_terminal() {
         note(format_args!("{done} of {of} machines"));
     }
 }
 
-/// Gives the server what was sealed elsewhere: each for the client with its host key.
+/// Sends the sealed secrets in the files of `--sealed`, each to the client with its host key.
 async fn put_sealed(options: &PutOptions) -> Result<u8, Failure> {
     let mut sealed = Vec::new();
     for file in &options.sealed {
         sealed.extend(read_sealed(file)?);
     }
     let server = bus::connect().await?;
+    let approvals = Approvals::get(options, &server).await?;
     let clients = server.clients().await.map_err(bus::failure)?;
     // Every machine is found before anything is sent.
     let mut deliveries = Vec::with_capacity(sealed.len());
@@ -401,7 +382,6 @@ async fn put_sealed(options: &PutOptions) -> Result<u8, Failure> {
             "there is no sealed secret in these files",
         ));
     };
-    let approvals = Approvals::get(options, &server).await?;
     let name = first.sealed.header().name.clone();
     let mut report = Report::new(name, options.dry_run, approvals);
     for batch in deliveries.chunks(BATCH) {
@@ -412,7 +392,7 @@ async fn put_sealed(options: &PutOptions) -> Result<u8, Failure> {
 
 const END: &str = "-----END NIGHTLATCH SECRET-----";
 
-/// Sealed secrets, one block of text after the other.
+/// Reads a file of sealed secrets, one block of text after the other.
 fn read_sealed(file: &Path) -> Result<Vec<SealedSecret>, Failure> {
     let shown = file.display();
     let text = input::read(file, MAX_TEXT)
