@@ -21,13 +21,16 @@ pub(crate) struct ClientJson<'c> {
     fingerprint: &'c str,
     checker: &'c str,
     checker_running: bool,
-    /// The exit status, `crashed`, or nothing.
+    /// The exit status, `crashed`, or null before the first check.
     last_check: serde_json::Value,
     last_checked_ok: Option<String>,
     timeout: String,
     extended_timeout: String,
     interval: String,
+    /// True while the request of a boot waits.
     approval_pending: bool,
+    /// The named secrets that requests wait for.
+    waiting_secrets: Vec<&'c str>,
     approved_by_default: bool,
     approval_delay: String,
     approval_duration: String,
@@ -36,7 +39,7 @@ pub(crate) struct ClientJson<'c> {
     created: Option<String>,
     path: &'c str,
     host_key_id: Option<&'c str>,
-    /// Nothing at a server that has no guards, as a stock one.
+    /// Null at a server without guards, as a stock one.
     guard_state: Option<&'static str>,
     suspect: Option<&'static str>,
     last_heartbeat: Option<String>,
@@ -66,7 +69,13 @@ impl<'c> From<&'c ClientView> for ClientJson<'c> {
             timeout: human::setting(client.timeout),
             extended_timeout: human::setting(client.extended_timeout),
             interval: human::setting(client.interval),
-            approval_pending: client.request_waits(),
+            approval_pending: client.approval_pending,
+            waiting_secrets: client
+                .guard
+                .waiting_secrets
+                .split(' ')
+                .filter(|it| !it.is_empty())
+                .collect(),
             approved_by_default: client.approved_by_default,
             approval_delay: human::setting(client.approval_delay),
             approval_duration: human::setting(client.approval_duration),
@@ -88,4 +97,32 @@ impl<'c> From<&'c ClientView> for ClientJson<'c> {
 /// A point in time as RFC 3339, in UTC, to the microsecond.
 pub(crate) fn time(wall: Wall) -> String {
     format!("{}Z", moment::print(Some(wall)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verbs::samples::client;
+    use serde_json::json;
+
+    #[test]
+    fn boots_and_named_secrets_that_wait_are_told_apart() {
+        let mut client = client("web1");
+        let waiting = |client: &ClientView| {
+            let json = serde_json::to_value(ClientJson::from(client)).unwrap();
+            (
+                json["approval_pending"].clone(),
+                json["waiting_secrets"].clone(),
+            )
+        };
+        assert_eq!(waiting(&client), (json!(false), json!([])));
+        client.guard.waiting_secrets = "card.pin tls.key".to_owned();
+        assert_eq!(
+            waiting(&client),
+            (json!(false), json!(["card.pin", "tls.key"]))
+        );
+        client.guard.waiting_secrets.clear();
+        client.approval_pending = true;
+        assert_eq!(waiting(&client), (json!(true), json!([])));
+    }
 }

@@ -200,6 +200,19 @@ fn a_person_sees_which_secret_a_request_is_for_and_decides_on_it() {
         assert!(why.contains("for the secret card.pin"), "{why}");
         let show = scene.stdout(&["show", "web1"]);
         assert!(show.contains("named secret card.pin"), "{show}");
+        // A pattern approves only boots.
+        for which in [&["approve", "web*"][..], &["approve", "--all", "--yes"]] {
+            let told = scene.site.nightlatch(which);
+            let said = String::from_utf8_lossy(&told.stderr).into_owned();
+            assert!(told.status.success(), "{said}");
+            let expected = "requests for named secrets wait, and stay: web1.";
+            assert!(said.contains(expected), "{said}");
+        }
+        let list = scene.stdout(&["list", "--json"]);
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        assert_eq!(list[0]["state"], "waiting");
+        assert_eq!(list[0]["approval_pending"], false);
+        assert_eq!(list[0]["waiting_secrets"], serde_json::json!(["card.pin"]));
         let approved = scene.site.nightlatch(&["approve", "web1"]);
         let said = String::from_utf8_lossy(&approved.stderr).into_owned();
         assert!(said.contains("for the secret card.pin"), "{said}");

@@ -1,6 +1,7 @@
-//! `approve` and `deny`: what a person decides on the requests that wait.
+//! `approve` and `deny`: a person's decision on requests that wait.
 //!
-//! Our server tells them apart, and an approval is for one of them. A stock server knows clients only.
+//! At our server an approval is for one request. By a pattern or `--all` it is for the request of a boot, and never for one
+//! for a named secret. A stock server does not tell requests apart.
 
 use std::fmt::Write as _;
 
@@ -47,7 +48,7 @@ const fn done(approve: bool) -> &'static str {
     if approve { "approved" } else { "denied" }
 }
 
-/// Carries the verb out.
+/// Approves or denies; `approve` says which.
 pub(crate) async fn run(
     approve: bool,
     options: &DecideOptions,
@@ -68,11 +69,15 @@ pub(crate) async fn run(
         };
         return one(approve, number, options, &selection, requests, server, now).await;
     }
-    // Whom a pattern catches is not let in, nor does a denial of somebody else go, without a request.
-    if approve && !selection.by_name {
-        selection.clients.retain(|client| client.request_waits());
+    let boots_only = approve && !selection.by_name;
+    if boots_only {
+        let named = keep_boots(&mut selection.clients);
+        match &named[..] {
+            [] if selection.clients.is_empty() => note("no request waits"),
+            [] => {}
+            named => note_named(named),
+        }
         if selection.clients.is_empty() {
-            note("no request waits");
             return Ok(0);
         }
     }
@@ -89,7 +94,10 @@ pub(crate) async fn run(
     }
     explain_early(approve, &selection.clients, requests.is_some());
     let call = |client: &&ClientView| {
-        let waiting = requests.as_deref().map(|all| of(client, all));
+        let mut waiting = requests.as_deref().map(|all| of(client, all));
+        if let Some(waiting) = waiting.as_mut().filter(|_| boots_only) {
+            waiting.retain(|request| request.secret.is_none());
+        }
         decide(approve, server.clone(), (*client).clone(), waiting, now)
     };
     let answers = concurrent::for_each(&selection.clients, call).await;
@@ -102,7 +110,25 @@ fn of(client: &ClientView, all: &[PendingRequest]) -> Vec<PendingRequest> {
     own.cloned().collect()
 }
 
-/// Decides on what waits of one client: the one request that was listed, and no other.
+/// Leaves only the clients with a boot that waits: a pattern must not lift the denial of another one. Returns the names of
+/// those with requests for named secrets, which only a name approves.
+fn keep_boots(clients: &mut Vec<&ClientView>) -> Vec<String> {
+    let named = clients.iter().filter(|client| client.waits_for_named());
+    let named = named.map(|client| client.name.clone()).collect();
+    clients.retain(|client| client.approval_pending);
+    named
+}
+
+/// Notes that requests for named secrets of the clients `named` wait, and are not approved.
+fn note_named(named: &[String]) {
+    let clients = names(named.iter().map(String::as_str));
+    note(format_args!(
+        "requests for named secrets wait, and stay: {clients}. Each is approved by the name of its machine: nightlatch \
+         approve NAME"
+    ));
+}
+
+/// Decides on the waiting requests of one client: approves the only one of `waiting`, or denies all.
 async fn decide(
     approve: bool,
     server: MandosProxy,
@@ -118,7 +144,7 @@ async fn decide(
         }
         Some(several @ [_, _, ..]) => Err(BusError::SeveralRequests(list(approve, several, now))),
         Some(_) if approve => {
-            // It says that nothing waits, unless a denial is why.
+            // The server answers that nothing waits, unless a denial counts: then it lifts that.
             server.approve(&client.path, true).await?;
             note(format_args!(
                 "{}: its denial was lifted; nothing was approved, and the next request waits",
@@ -217,7 +243,7 @@ fn list(approve: bool, requests: &[PendingRequest], now: Wall) -> String {
     text
 }
 
-/// Says of whom somebody else may have the key: whoever approves should know whose request it is.
+/// Warns of clients that are suspect: the request may come from somebody else who has the key.
 fn warn_of_suspects(clients: &[&ClientView]) {
     for client in clients {
         if let Some(reason) = client.guard.suspect {
@@ -227,8 +253,8 @@ fn warn_of_suspects(clients: &[&ClientView]) {
     }
 }
 
-/// Says whose request does not wait, which surprises: a denial counts all the same, an approval does at a
-/// stock server only.
+/// Notes the clients without a waiting request. A denial counts for their next requests; an approval does so at a stock
+/// server only.
 fn explain_early(approve: bool, clients: &[&ClientView], ours: bool) {
     if approve && ours {
         return;
@@ -253,4 +279,24 @@ fn explain_early(approve: bool, clients: &[&ClientView], ours: bool) {
     note(format_args!(
         "{who} {verb} no request that waits: the decision counts for one within {length}"
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verbs::samples::client;
+
+    #[test]
+    fn a_pattern_chooses_boots_and_tells_of_named_secrets() {
+        let [none, mut boot, mut named, mut both] = ["none", "boot", "named", "both"].map(client);
+        for client in [&mut boot, &mut both] {
+            client.approval_pending = true;
+        }
+        for client in [&mut named, &mut both] {
+            client.guard.waiting_secrets = "card.pin".to_owned();
+        }
+        let mut clients = vec![&none, &boot, &named, &both];
+        assert_eq!(keep_boots(&mut clients), ["named", "both"]);
+        assert_eq!(clients, [&boot, &both]);
+    }
 }
