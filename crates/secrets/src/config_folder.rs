@@ -7,9 +7,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nightlatch_console::failure::{EX_CANTCREAT, EX_USAGE, Failure};
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
 
-/// The folder; it need not be there.
+/// Path of the folder, which need not exist.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ConfigFolder(PathBuf);
 
@@ -82,47 +83,86 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the file `path`, 0600, with this content, or nothing at all; never overwrites.
+/// Makes the file `path`, 0600, with this content, whole or not at all.
+///
+/// # Errors
+/// `AlreadyExists` where a file has this name: none is ever overwritten.
 pub(crate) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
-    let part = part_of(path)?;
-    write_new(&part, content)?;
-    // A link, unlike a rename, takes no place that is taken.
-    let placed = fs::hard_link(&part, path);
-    fs::remove_file(&part)?;
-    placed?;
+    create_by(path, content, |part, path| fs::hard_link(part, path))
+}
+
+/// [`create`] with `link`, which gives a file a second name that must be free.
+fn create_by(
+    path: &Path,
+    content: &[u8],
+    link: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let part = PartFile::new(path, content)?;
+    match link(&part.0, path) {
+        // Filesystems without hard links, as FAT, answer EPERM.
+        Err(error) if has_no_links(&error) => rename_to_free_name(&part.0, path)?,
+        linked => linked?,
+    }
+    drop(part);
     sync_folder(path)
+}
+
+fn has_no_links(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|it| [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS].contains(&it))
+}
+
+fn rename_to_free_name(part: &Path, path: &Path) -> io::Result<()> {
+    let renamed = renameat_with(CWD, part, CWD, path, RenameFlags::NOREPLACE);
+    renamed.map_err(|error| match error {
+        Errno::INVAL | Errno::NOSYS => io::Error::new(
+            io::ErrorKind::Unsupported,
+            "its filesystem has no hard links, and no rename that spares an existing file",
+        ),
+        error => error.into(),
+    })
 }
 
 /// Puts the file `path`, 0600, with this content in the place of one that may be there.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let part = part_of(path)?;
-    write_new(&part, content)?;
-    fs::rename(&part, path)?;
+    let part = PartFile::new(path, content)?;
+    fs::rename(&part.0, path)?;
     sync_folder(path)
 }
 
-/// A name beside `path` for this process alone.
-fn part_of(path: &Path) -> io::Result<PathBuf> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut part = OsString::from(".");
-    part.push(name);
-    part.push(format!(".{}", std::process::id()));
-    Ok(path.with_file_name(part))
+/// A complete file beside its final place, under a name of this process alone. Removed on drop if it has that name still.
+struct PartFile(PathBuf);
+
+impl PartFile {
+    /// Writes it, 0600, to the disk.
+    fn new(path: &Path, content: &[u8]) -> io::Result<Self> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut part = OsString::from(".");
+        part.push(name);
+        part.push(format!(".{}", std::process::id()));
+        let part = path.with_file_name(part);
+        // A process with the same id may have been killed before it could remove its own.
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&part)?;
+        let part = Self(part);
+        file.write_all(content)?;
+        file.sync_all()?;
+        Ok(part)
+    }
 }
 
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    // What a process with the same id left when it was killed.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        // It is gone after a rename.
+        let _ = fs::remove_file(&self.0);
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
@@ -165,5 +205,31 @@ mod tests {
         assert_eq!(fs::read(&file).unwrap(), b"three");
         assert_eq!(mode(&file), 0o600);
         assert_eq!(fs::read_dir(config.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn without_hard_links_no_file_is_overwritten_either() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f");
+        let create =
+            |content: &[u8], errno: Errno| create_by(&file, content, |_, _| Err(errno.into()));
+        let error = create(b"none", Errno::NOSPC).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(!file.exists());
+        create(b"one", Errno::PERM).unwrap();
+        let error = create(b"two", Errno::PERM).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&file).unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_left_behind_by_a_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = folder.path().join("f");
+        fs::create_dir(&taken).unwrap();
+        assert!(replace(&taken, b"content").is_err());
+        assert!(create(&taken, b"content").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }
