@@ -1,4 +1,5 @@
-//! `nightlatch admin-key`: the key that signs named secrets, and so the author that machines believe.
+//! `nightlatch admin-key`: makes and shows the key that signs named secrets. Machines believe only secrets that a pinned
+//! one has signed.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -19,13 +20,13 @@ use nightlatch_sys::clock;
 use crate::config_folder::{self, ConfigFolder};
 use crate::{input, passphrase};
 
-/// The file in the administrator's folder.
+/// Name of the file in the administrator's folder.
 const FILE: &str = "admin-key";
 
-/// The place on each machine where a public half is believed.
+/// The file of each machine with the public halves that it believes.
 const PINNED: &str = nightlatch_core::agent_files::ADMIN_KEYS;
 
-/// Attempts at typing the passphrase.
+/// Number of attempts at typing the passphrase.
 const TRIES: usize = 3;
 
 /// `nightlatch admin-key`.
@@ -67,7 +68,7 @@ struct NewOptions {
     #[arg(long, value_name = "FILE", conflicts_with = "no_passphrase")]
     passphrase_file: Option<PathBuf>,
 
-    /// Whoever can read the file can sign with it
+    /// Make it without a passphrase: whoever can read the file can sign with it
     #[arg(long)]
     no_passphrase: bool,
 }
@@ -130,8 +131,8 @@ fn new(options: &NewOptions, now: Wall) -> Result<u8, Failure> {
         pair.fingerprint
     ));
     note(format_args!(
-        "on each machine that is to believe it: nightlatch enroll --admin-key FILE, with the public half in FILE, or \
-         append that to {PINNED} there"
+        "on each machine that is to believe it: nightlatch enroll --host-key --admin-key FILE, with the public half in \
+         FILE, or append that to {PINNED} there"
     ));
     Ok(0)
 }
@@ -145,7 +146,7 @@ fn new_passphrase(options: &NewOptions) -> Result<Option<Secret>, Failure> {
     }
 }
 
-/// As mail addresses have it: enough to tell keys apart.
+/// The default name of a new key: USER@HOST.
 fn user_at_host() -> String {
     let user = ["LOGNAME", "USER"].into_iter().find_map(|name| {
         let name = std::env::var(name).ok();
