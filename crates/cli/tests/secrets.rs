@@ -153,6 +153,41 @@ fn what_is_sealed_opens_on_the_machine_and_its_key_is_pinned() {
 }
 
 #[test]
+fn a_pattern_seals_for_the_pinned_machines_that_fit_and_tells_of_each_in_json() {
+    let desk = Desk::new();
+    desk.succeed(&["admin-key", "new", "--no-passphrase"], b"");
+    for name in ["db2", "web1"] {
+        fs::remove_dir_all(desk.at("host")).unwrap();
+        keygen(&desk.at("host"), &[]);
+        desk.write_section(name);
+    }
+    for file in ["db1.section", "db2.section", "web1.section"] {
+        desk.succeed(&["secret", "seal", "a", "--host-key", file], VALUE);
+    }
+    let seal = ["secret", "seal", "a", "--host", "db*", "--host", "db1"];
+    let with = |more: &[&'static str]| [&seal[..], more].concat();
+    let outcome = desk.succeed(&with(&["--output", "sealed", "--json"]), VALUE);
+    let outcome: serde_json::Value = serde_json::from_str(&outcome).unwrap();
+    let clients: Vec<_> = outcome
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["client"])
+        .collect();
+    assert_eq!(clients, ["db1", "db2"]);
+    assert_eq!(
+        (&outcome[1]["name"], &outcome[1]["done"]),
+        (&"a".into(), &true.into())
+    );
+    let sealed = fs::read_to_string(desk.at("sealed")).unwrap();
+    assert_eq!(sealed.matches("-----BEGIN").count(), 2);
+    let none = desk.run(&["secret", "seal", "a", "--host", "x*"], VALUE);
+    assert!(stderr(&none).contains("no machine is known as \"x*\""));
+    let both = desk.run(&with(&["--json"]), VALUE);
+    assert_eq!(both.status.code(), Some(64), "{}", stderr(&both));
+}
+
+#[test]
 fn a_changed_key_is_refused_with_both_fingerprints_until_it_is_accepted() {
     let desk = Desk::new();
     desk.succeed(&["admin-key", "new", "--no-passphrase"], b"");

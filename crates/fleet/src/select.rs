@@ -25,7 +25,7 @@ pub struct SelectOptions {
 pub struct Selection<'c> {
     /// The clients.
     pub clients: Vec<&'c ClientView>,
-    /// True when each was named. The matches of a pattern may surprise.
+    /// True when each was named, so that neither a pattern nor `--all` has chosen one.
     pub by_name: bool,
 }
 
@@ -79,7 +79,7 @@ impl<'c> Selection<'c> {
         })
     }
 
-    /// Their names for a question: every one, for nobody can say yes to what is not shown.
+    /// The names of all of them, for a question.
     pub fn all_names(&self) -> String {
         let mut names: Vec<&str> = self.clients.iter().map(|it| it.name.as_str()).collect();
         names.sort_by(|a, b| compare_naturally(a, b));
@@ -98,13 +98,32 @@ pub fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
     format!("{first} and {} more", names.len() - (SHOWN - 1))
 }
 
+/// Those of `known` that `wanted` names, or that fit it as a pattern; a name wins over the pattern it looks like.
+///
+/// # Errors
+/// A text that looks like a pattern and is none.
+pub fn matching<'n>(known: &[&'n str], wanted: &str) -> Result<Vec<&'n str>, Failure> {
+    if let Some(name) = known.iter().find(|name| **name == wanted) {
+        return Ok(vec![name]);
+    }
+    if !is_pattern(wanted) {
+        return Ok(Vec::new());
+    }
+    let pattern = pattern(wanted)?;
+    Ok(known
+        .iter()
+        .copied()
+        .filter(|name| pattern.matches(name))
+        .collect())
+}
+
 pub(crate) fn one<'c>(clients: &'c [ClientView], name: &str) -> Result<&'c ClientView, Failure> {
     let found = clients.iter().find(|client| client.name == name);
     found.ok_or_else(|| unknown(clients, name))
 }
 
 /// True when `text` has a character that makes it a pattern.
-fn is_pattern(text: &str) -> bool {
+pub fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 

@@ -1,4 +1,4 @@
-//! The end of a secret as a person writes it: a length of time from now, or a date.
+//! Reads the expiry of a secret: a length of time from now, or a date.
 
 use nightlatch_bus::moment;
 use nightlatch_core::duration;
@@ -31,7 +31,7 @@ fn date(text: &str) -> Option<Wall> {
     forms.iter().find_map(read).map(whole_seconds)
 }
 
-/// A text that is no end of a secret.
+/// The error of [`parse`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum ExpiryError {
     /// Neither a length of time nor a date.
@@ -39,7 +39,7 @@ pub(crate) enum ExpiryError {
         "expected a length of time as 90d or P90D, or a date as 2027-01-01 or 2027-01-01T18:30 (UTC)"
     )]
     Form,
-    /// It lies before now.
+    /// The time is over.
     #[error("expected a time to come, and this is over")]
     Over,
 }

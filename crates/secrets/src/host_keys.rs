@@ -5,33 +5,34 @@ use std::path::{Path, PathBuf};
 use nightlatch_console::failure::{EX_DATAERR, EX_NOINPUT, EX_USAGE, Failure};
 use nightlatch_core::ini::{Ini, IniSection};
 use nightlatch_core::key_id::KeyId;
+use nightlatch_fleet::select;
 use nightlatch_openpgp::PublicKey;
 
 use crate::input;
 use crate::known_hosts::{HostKeys, machine_name};
 
-/// Sections are a few kB each.
+/// Limit on a file, in bytes. A section has a few kB.
 const MAX_FILE: usize = 16 << 20;
 
 /// Reads the machines of `files`, each a list of sections, or the lines `host_key_id` and `host_openpgp` alone. With
-/// `names` only these, and each must be there.
+/// `names`, which may be patterns, only these, and each must fit a section.
 ///
 /// # Errors
-/// When a file cannot be read, a section has no keys or unusable ones, or a name is missing.
+/// When a file cannot be read, a section has no keys or unusable ones, or a name fits none.
 pub(crate) fn read(files: &[PathBuf], names: &[String]) -> Result<Vec<HostKeys>, Failure> {
     let mut found = Vec::new();
     for file in files {
         let text = text(file)?;
         found.extend(sections(file, &text, names)?);
     }
-    if let Some(missing) = names
-        .iter()
-        .find(|name| found.iter().all(|it| it.name.as_str() != **name))
-    {
-        return Err(Failure::new(
-            EX_DATAERR,
-            format!("no section [{missing}] is in the files of --host-key"),
-        ));
+    let known: Vec<&str> = found.iter().map(|it| it.name.as_str()).collect();
+    for name in names {
+        if select::matching(&known, name)?.is_empty() {
+            return Err(Failure::new(
+                EX_DATAERR,
+                format!("no section [{name}] is in the files of --host-key"),
+            ));
+        }
     }
     Ok(found)
 }
@@ -49,8 +50,9 @@ fn text(file: &Path) -> Result<String, Failure> {
     })
 }
 
-/// The heading of lines that have none: a space, which names no machine.
+/// The heading that is put before lines without one. Its name, a space, names no machine.
 const BARE: &str = "[ ]";
+const BARE_NAME: &str = " ";
 
 fn sections(file: &Path, text: &str, names: &[String]) -> Result<Vec<HostKeys>, Failure> {
     let ini = Ini::parse(text).map_err(|errors| {
@@ -58,18 +60,24 @@ fn sections(file: &Path, text: &str, names: &[String]) -> Result<Vec<HostKeys>, 
         let what = format!("{}: {}", file.display(), errors.join("; "));
         Failure::new(EX_DATAERR, what)
     })?;
+    let known: Vec<&str> = ini.sections().map(IniSection::name).collect();
+    let mut chosen = Vec::new();
+    for name in names {
+        chosen.extend(select::matching(&known, name)?);
+    }
     let mut found = Vec::new();
     for section in ini.sections() {
         let name = match (section.name(), names) {
-            (" ", [name]) => name.as_str(),
-            (" ", _) => {
+            (BARE_NAME, [name]) if !select::is_pattern(name) => name.as_str(),
+            (BARE_NAME, _) => {
                 let what = format!("the lines in {} have no heading [NAME]", file.display());
                 return Err(Failure::new(EX_USAGE, what)
                     .hint("say whose they are: --host NAME, one name alone"));
             }
             (name, _) => name,
         };
-        if names.is_empty() || names.iter().any(|it| it == name) {
+        let is_bare = section.name() == BARE_NAME;
+        if names.is_empty() || is_bare || chosen.contains(&name) {
             found.push(keys(file, section, name)?);
         }
     }
@@ -111,8 +119,7 @@ fn keys(file: &Path, section: &IniSection, name: &str) -> Result<HostKeys, Failu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nightlatch_core::time::Wall;
-    use nightlatch_openpgp::{Algorithm, GenerateOptions, generate};
+    use crate::samples::openpgp;
 
     fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -131,17 +138,7 @@ mod tests {
     }
 
     fn lines() -> String {
-        let pair = generate(&GenerateOptions {
-            primary: Algorithm::Curve25519,
-            encryption: Algorithm::Curve25519,
-            name: "host",
-            comment: "",
-            email: "",
-            created: Wall::from_unix_micros(0),
-            expires: None,
-        });
-        let key = PublicKey::from_armored(pair.unwrap().public_armored.as_bytes()).unwrap();
-        let (one, two) = key
+        let (one, two) = openpgp()
             .to_base64()
             .map(|it| {
                 let (one, two) = it.split_at(64);
@@ -160,6 +157,10 @@ mod tests {
         assert_eq!(read_text(&both, &["b"]), Ok(vec!["b".into()]));
         assert_eq!(read_text(&a, &["web1"]), Ok(vec!["web1".into()]));
         assert!(read_text(&a, &[]).unwrap_err().contains("no heading"));
+        assert_eq!(
+            read_text(&both, &["[ab]"]),
+            Ok(vec!["a".into(), "b".into()])
+        );
         assert!(read_text(&both, &["c"]).unwrap_err().contains("[c]"));
     }
 

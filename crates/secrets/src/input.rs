@@ -1,4 +1,4 @@
-//! Reading what is secret from files and standard input: whole, within a limit, and wiped.
+//! Reads secrets from files and standard input, whole and within a limit, into memory that is wiped.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,7 +18,8 @@ pub(crate) fn read(file: &Path, limit: usize) -> io::Result<Secret> {
     read_all(File::open(file)?, limit)
 }
 
-/// All the room at once: a buffer that grows leaves copies behind. One byte past the limit tells that there is more.
+/// Reads all, at most `limit` bytes. The buffer has its whole size from the start, as one that grows leaves copies behind;
+/// one byte more than the limit shows that the input is too large.
 pub(crate) fn read_all(from: impl Read, limit: usize) -> io::Result<Secret> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
     from.take(limit as u64 + 1).read_to_end(&mut bytes)?;

@@ -1,6 +1,7 @@
 //! The machines whose keys this administrator knows: `known-hosts`, pinned at first use as ssh does.
 //!
-//! A server says which keys a machine has. Without pins it could name its own, and read what is sealed.
+//! A server says which keys a machine has. Without pins it could name keys of its own, and read each value that is sealed
+//! to them; so it can before the first pin (docs/threat-model.md).
 
 mod acceptance;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use nightlatch_console::failure::{EX_CONFIG, EX_DATAERR, EX_IOERR, EX_NOINPUT, Failure};
 use nightlatch_core::key_id::{Fingerprint, KeyId};
 use nightlatch_core::name::{ClientName, shell_word};
+use nightlatch_fleet::select;
 use nightlatch_openpgp::PublicKey;
 
 use crate::config_folder::{self, ConfigFolder};
@@ -23,7 +25,7 @@ const FILE: &str = "known-hosts";
 /// The public keys of pinned machines in base64, each in a file with the id of its host key.
 const KEYS: &str = "known-hosts.d";
 
-/// A machine's keys, as somebody says.
+/// A machine's keys as a server or a section says them. Not compared with the pins yet.
 #[derive(Debug)]
 pub(crate) struct HostKeys {
     pub(crate) name: ClientName,
@@ -31,7 +33,7 @@ pub(crate) struct HostKeys {
     pub(crate) openpgp: PublicKey,
 }
 
-/// A machine's keys, as they were at first use.
+/// A machine's keys at first use, or as a person accepted them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Pin {
     host: KeyId,
@@ -62,13 +64,13 @@ impl Pin {
         format!("{} {} {}", self.host, self.openpgp, self.name)
     }
 
-    /// True when both cannot be right: each part of a pin belongs to one machine.
+    /// True when the pins differ and have a part in common. Each part of a pin belongs to one machine.
     fn contradicts(&self, other: &Self) -> bool {
         self != other
             && (self.host == other.host || self.openpgp == other.openpgp || self.name == other.name)
     }
 
-    /// The parts in which `now` differs.
+    /// A text with the parts in which `now` differs from this pin: the old and the new value of each.
     fn differences(&self, now: &Self) -> String {
         let mut parts = Vec::new();
         if self.openpgp != now.openpgp {
@@ -88,7 +90,7 @@ impl Pin {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Line {
     Pin(Pin),
-    /// Kept as it is.
+    /// A comment or an empty line, written back unchanged.
     Comment(String),
 }
 
@@ -130,9 +132,9 @@ impl KnownHosts {
         })
     }
 
-    /// Compares what is said of `hosts` with the pins, and pins new ones in memory. Changed ones are refused, all
-    /// together, but for those that are in `accepted` with the key that they have now. Returns what is new, a sentence
-    /// each.
+    /// Compares the keys of `hosts` with the pins, and pins new ones in memory. Changed ones are refused, all
+    /// together, but for those that are in `accepted` with the key that they have now. Returns a sentence for
+    /// each change of the pins.
     ///
     /// # Errors
     /// When a machine has changed, has another key than the accepted one, or two of them have the same key.
@@ -164,7 +166,7 @@ impl KnownHosts {
         }
     }
 
-    /// Pins `found` in the place of what contradicts it. Returns what is new, a sentence each.
+    /// Pins `found`, and removes the pins that contradict it. Returns a sentence for each change.
     fn replace(&mut self, pins: &[Pin], found: Vec<Pin>) -> Vec<String> {
         let mut news = Vec::new();
         self.lines.retain(|line| match line {
@@ -231,6 +233,25 @@ impl KnownHosts {
         config_folder::replace(&file, text.as_bytes()).map_err(|error| failed(&file, error))
     }
 
+    /// The keys of the pinned machines that `names` and patterns choose, each once.
+    ///
+    /// # Errors
+    /// When one chooses none, or as [`Self::find`].
+    pub(crate) fn find_all(&self, names: &[String]) -> Result<Vec<HostKeys>, Failure> {
+        let known: Vec<&str> = self.pins().map(|pin| pin.name.as_str()).collect();
+        let mut chosen: Vec<&str> = Vec::new();
+        for name in names {
+            let found = select::matching(&known, name)?;
+            if found.is_empty() {
+                return self.find(name).map(|keys| vec![keys]);
+            }
+            chosen.extend(found);
+        }
+        let mut seen = HashSet::new();
+        chosen.retain(|name| seen.insert(*name));
+        chosen.into_iter().map(|name| self.find(name)).collect()
+    }
+
     /// The keys of the pinned machine `name`.
     ///
     /// # Errors
@@ -286,7 +307,7 @@ impl KnownHosts {
     }
 }
 
-/// The lines; the number of the first that is none.
+/// Reads the lines. The error is the number of the first one that is neither a pin nor a comment, from 1.
 fn parse(text: &str) -> Result<Vec<Line>, usize> {
     let lines = text.lines().enumerate().map(|(index, line)| {
         if line.trim().is_empty() || line.trim_start().starts_with('#') {
@@ -297,11 +318,10 @@ fn parse(text: &str) -> Result<Vec<Line>, usize> {
     lines.collect()
 }
 
-/// The name of a machine, as a server, a section or a person says it. What begins or ends with white space looks like
-/// another one.
+/// Reads the name of a machine, from a server, a section or a person.
 ///
 /// # Errors
-/// When it could not be a line's end in the file of pins.
+/// When it is no name of a client, or has white space at its ends, as it then looks like another name.
 pub(crate) fn machine_name(text: &str) -> Result<ClientName, String> {
     let name =
         ClientName::new(text).map_err(|error| format!("{text:?} names no machine: {error}"))?;
@@ -313,16 +333,16 @@ pub(crate) fn machine_name(text: &str) -> Result<ClientName, String> {
     }
 }
 
-/// What has changed about a machine.
+/// The difference between a machine's keys and the pins.
 struct Change {
     text: String,
-    /// Each must have been accepted.
+    /// The acceptances without which the change is refused.
     needed: Vec<Acceptance>,
 }
 
 impl Change {
-    /// What the machine `now`, one of those that were `found`, has changed against `pins`. A machine that is named in
-    /// `accepted` must have the key that is said there, even where nothing has changed.
+    /// The change of the machine `now`, one of `found`, against `pins`. A machine that is named in `accepted` must have the
+    /// key that is accepted there, even if it has not changed.
     fn of(now: &Pin, pins: &[Pin], found: &[Pin], accepted: &[Acceptance]) -> Self {
         let old: Vec<&Pin> = pins.iter().filter(|pin| pin.contradicts(now)).collect();
         let mut parts: Vec<String> = old.iter().map(|pin| pin.differences(now)).collect();
@@ -359,7 +379,7 @@ impl Change {
     }
 }
 
-/// Refuses two machines with one key, each could open what is for the other, and two with one name.
+/// Refuses two machines with one key, as each could open the secrets of the other, and two machines with one name.
 fn check_each_once(hosts: &[HostKeys]) -> Result<(), Failure> {
     let mut seen: HashMap<String, &ClientName> = HashMap::new();
     let mut names = HashSet::new();

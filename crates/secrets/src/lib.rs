@@ -1,5 +1,5 @@
-//! What an administrator does with keys: the admin key, the pins of machines' keys, and named secrets, sealed here and
-//! sent to a server (docs/decisions/0173).
+//! The administrator's keys: makes the admin key, pins the keys of machines, and seals named secrets and sends them to a
+//! server (docs/decisions/0173).
 //!
 //! A crate of its own because `fleet`, which shows what servers say, has no keys. It knows `fleet` for the choice of
 //! clients and for the errors of calls.
@@ -13,6 +13,8 @@ mod input;
 mod known_hosts;
 mod passphrase;
 mod put;
+#[cfg(test)]
+mod samples;
 mod seal;
 mod sealing;
 mod value;

@@ -1,4 +1,4 @@
-//! What a person types without echo: passphrases and values.
+//! Asks for passphrases and values without echo, and reads passphrases from files.
 
 use std::io;
 use std::path::Path;
@@ -9,7 +9,7 @@ use nightlatch_sys::terminal;
 
 use crate::input;
 
-/// As much as a terminal gives at once.
+/// Limit in bytes: a terminal gives no more in one line.
 const MAX_PASSPHRASE: usize = 4096;
 
 /// Asks twice, until both answers are the same and not empty.
@@ -27,7 +27,7 @@ pub(crate) fn ask_twice(prompt: &str, again: &str) -> Result<Secret, Failure> {
     }
 }
 
-/// Asks once.
+/// Asks once. The answer may be empty.
 pub(crate) fn ask(prompt: &str) -> Result<Secret, Failure> {
     terminal::read_password(prompt).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => Failure::new(EX_NOINPUT, "nothing was typed"),

@@ -7,6 +7,7 @@ use nightlatch_console::failure::{EX_CANTCREAT, EX_USAGE, Failure, note};
 use nightlatch_console::output;
 use nightlatch_core::time::Wall;
 use nightlatch_fleet::verbs::secret;
+use serde::Serialize;
 
 use crate::admin_key::SigningOptions;
 use crate::config_folder::{self, ConfigFolder};
@@ -22,7 +23,8 @@ pub(crate) struct SealOptions {
     #[arg(id = "secret", value_name = "NAME")]
     secret: String,
 
-    /// Seal for this machine; may be repeated. Without --host-key its pinned key is used
+    /// Seal for this machine, or for those that fit a pattern: * any text, ? any character, [a-f] one of these; may be
+    /// repeated. Without --host-key the pinned keys are used
     #[arg(
         long = "host",
         value_name = "NAME",
@@ -50,9 +52,24 @@ pub(crate) struct SealOptions {
     /// Do all but writing
     #[arg(short = 'n', long)]
     dry_run: bool,
+
+    /// Tell the outcome in JSON; needs --output, as standard output has the sealed text otherwise
+    #[arg(long, requires = "output", conflicts_with = "print")]
+    json: bool,
 }
 
-/// Carries the verb out.
+/// One machine in JSON. Keys may be added, never changed.
+#[derive(Serialize)]
+struct SealedJson<'s> {
+    client: &'s str,
+    name: &'s str,
+    host_key_id: String,
+    serial: u64,
+    done: bool,
+    dry_run: bool,
+}
+
+/// Seals the value for each of the chosen machines, all or none.
 pub(crate) fn run(options: &SealOptions, now: Wall) -> Result<u8, Failure> {
     let sealer = Sealer::new(secret::name(&options.secret)?, &options.header, now)?;
     let passphrase = options.signing.passphrase_file.as_deref();
@@ -77,6 +94,7 @@ pub(crate) fn run(options: &SealOptions, now: Wall) -> Result<u8, Failure> {
         news.iter()
             .for_each(|line| note(format_args!("dry run: {line}")));
         note(format_args!("dry run: seal {name} for {names}"));
+        print_json(options, &sealer, &hosts)?;
         return Ok(0);
     }
     known.save(&hosts)?;
@@ -92,15 +110,32 @@ pub(crate) fn run(options: &SealOptions, now: Wall) -> Result<u8, Failure> {
         "sealed {name} for {names}, serial {}",
         sealer.serial()
     ));
+    print_json(options, &sealer, &hosts)?;
     if options.value.print {
         crate::put::print_value(None, &value)?;
     }
     Ok(0)
 }
 
+/// With `--json`, prints the outcome.
+fn print_json(options: &SealOptions, sealer: &Sealer, hosts: &[HostKeys]) -> Result<(), Failure> {
+    if !options.json {
+        return Ok(());
+    }
+    let lines = hosts.iter().map(|host| SealedJson {
+        client: host.name.as_str(),
+        name: sealer.name().as_str(),
+        host_key_id: host.host.to_string(),
+        serial: sealer.serial(),
+        done: !options.dry_run,
+        dry_run: options.dry_run,
+    });
+    output::print(&output::json::text(&lines.collect::<Vec<_>>())?)
+}
+
 fn hosts(options: &SealOptions, known: &KnownHosts) -> Result<Vec<HostKeys>, Failure> {
     if options.host_key.is_empty() {
-        return options.names.iter().map(|name| known.find(name)).collect();
+        return known.find_all(&options.names);
     }
     host_keys::read(&options.host_key, &options.names)
 }

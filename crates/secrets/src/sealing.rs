@@ -1,4 +1,4 @@
-//! What `put` and `seal` have in common: the header, and the options for it.
+//! Seals values: shared by `put` and `seal`, with the options for the header.
 
 use clap::Args;
 use nightlatch_console::failure::{EX_DATAERR, EX_USAGE, Failure};
@@ -11,7 +11,7 @@ use nightlatch_openpgp::{SecretKey, seal};
 use crate::expiry;
 use crate::known_hosts::{Acceptance, HostKeys};
 
-/// What is said about the value.
+/// Options for the header, and for changed keys.
 #[derive(Args, Debug, Default)]
 pub(crate) struct HeaderOptions {
     /// The machine refuses it from then on: 90d or P90D from now, 2027-01-01, 2027-01-01T18:30 (UTC)
@@ -39,7 +39,7 @@ impl Sealer {
     /// A sealer at `now`.
     ///
     /// # Errors
-    /// When the expiry is no time to come.
+    /// When the expiry has another form, or is over.
     pub(crate) fn new(
         name: SecretName,
         options: &HeaderOptions,
@@ -69,7 +69,7 @@ impl Sealer {
     /// Seals `value` for one machine.
     ///
     /// # Errors
-    /// When a key cannot do what it is to do.
+    /// When the machine's key cannot encrypt, or the admin key cannot sign.
     pub(crate) fn seal(
         &self,
         value: &Secret,

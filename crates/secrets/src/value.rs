@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 
 use crate::{input, passphrase};
 
-/// The letters of a value that is made: all can be typed, and none needs to be quoted.
+/// The characters of a random value. None needs quotes in a shell.
 const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// Fewer could be guessed.
+/// The least number of characters of a random value, 47 bits. A shorter one could be guessed.
 const LEAST: usize = 8;
 const MOST: usize = 4096;
 
@@ -108,9 +108,10 @@ impl ValueOptions {
     }
 }
 
-/// A value that nobody can guess.
+/// Makes a random value of `length` characters of [`LETTERS`], each as likely as the others.
 pub(crate) fn generate(length: usize) -> Result<Secret, Failure> {
-    /// The greatest multiple of the number of letters in a byte: what is above would favour some of them.
+    /// The greatest multiple of the number of letters up to 256. Bytes from there on are skipped: they would make the
+    /// first letters more likely.
     const FAIR: usize = 256 / LETTERS.len() * LETTERS.len();
     let mut value = Zeroizing::new(Vec::with_capacity(length));
     while value.len() < length {

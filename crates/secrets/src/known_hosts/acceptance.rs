@@ -5,8 +5,8 @@ use std::str::FromStr;
 use nightlatch_core::key_id::Fingerprint;
 use nightlatch_core::name::{ClientName, shell_word};
 
-/// One machine and the OpenPGP key that it may have now. Bound to the key, as the server could name another one the
-/// next time it is asked.
+/// One machine and the OpenPGP key that it may have now. Bound to the key, as the server could name another key in its
+/// next answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Acceptance {
     pub(super) name: ClientName,

@@ -1,30 +1,7 @@
-use nightlatch_core::time::Wall;
-use nightlatch_openpgp::{Algorithm, GenerateOptions, generate};
-
 use super::*;
+use crate::samples::host_keys as keys;
 
 const OTHER: u8 = 9;
-
-fn openpgp() -> PublicKey {
-    let pair = generate(&GenerateOptions {
-        primary: Algorithm::Curve25519,
-        encryption: Algorithm::Curve25519,
-        name: "host",
-        comment: "",
-        email: "",
-        created: Wall::from_unix_micros(0),
-        expires: None,
-    });
-    PublicKey::from_armored(pair.unwrap().public_armored.as_bytes()).unwrap()
-}
-
-fn keys(name: &str, host: u8) -> HostKeys {
-    HostKeys {
-        name: machine_name(name).unwrap(),
-        host: KeyId::from_bytes([host; 32]).unwrap(),
-        openpgp: openpgp(),
-    }
-}
 
 /// `--accept-changed-key` for the machine as it is in `hosts`.
 fn accept(hosts: &[HostKeys], name: &str) -> String {
@@ -36,7 +13,7 @@ fn accept(hosts: &[HostKeys], name: &str) -> String {
 fn but(keys: &HostKeys, name: &str, host: u8) -> HostKeys {
     HostKeys {
         openpgp: PublicKey::from_base64(&keys.openpgp.to_base64().unwrap()).unwrap(),
-        ..self::keys(name, host)
+        ..crate::samples::host_keys(name, host)
     }
 }
 
@@ -243,7 +220,7 @@ fn a_public_key_that_is_not_the_pinned_one_is_refused() {
     folder.run(&[keys("web1", 1)], &[]).unwrap();
     let id = KeyId::from_bytes([1; 32]).unwrap().to_string();
     let file = folder.config().file(KEYS).join(id);
-    fs::write(&file, openpgp().to_base64().unwrap()).unwrap();
+    fs::write(&file, keys("x", OTHER).openpgp.to_base64().unwrap()).unwrap();
     let failure = folder.open().find("web1").unwrap_err().to_string();
     assert!(failure.contains("expected that of web1"), "{failure}");
 }

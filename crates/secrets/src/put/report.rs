@@ -9,7 +9,7 @@ use nightlatch_core::secret_name::SecretName;
 use nightlatch_fleet::select::names;
 use serde::Serialize;
 
-/// What has become of a secret, machine by machine.
+/// The outcome for each machine, in the order in which it was added.
 pub(super) struct Report {
     name: SecretName,
     dry_run: bool,
@@ -17,11 +17,11 @@ pub(super) struct Report {
     lines: Vec<ReportLine>,
 }
 
-/// The machines whose requests for a secret wait for a person, once it is put.
+/// Whether requests for a secret wait for a person, once it is put.
 pub(super) enum Approvals {
-    /// All or none, as somebody has asked for.
+    /// For all machines the same: `--approval` or `--no-approval`.
     All(bool),
-    /// As for the secrets that the server has.
+    /// For each machine as for the value that the server has: these are all its secrets.
     Stay(Vec<SecretView>),
 }
 
@@ -91,13 +91,13 @@ impl Report {
         self.lines.push(ReportLine { client, outcome });
     }
 
-    /// True when the server has taken it for `client`, and keeps it.
+    /// True when the server keeps the secret of `client`: it was taken, and not in a dry run.
     pub(super) fn has_done(&self, client: &str) -> bool {
         let mut lines = self.lines.iter();
         !self.dry_run && lines.any(|line| line.client == client && line.outcome.is_ok())
     }
 
-    /// Tells the outcome; gives the exit status, that of the first failure.
+    /// Prints the outcome; gives the exit status, that of the first failure.
     pub(super) fn finish(self, json: bool) -> Result<u8, Failure> {
         if json {
             let lines: Vec<ReportJson<'_>> = self.lines.iter().map(|it| self.json(it)).collect();
@@ -142,7 +142,7 @@ impl Report {
         }
     }
 
-    /// Who waits for a person, if that was not asked for now: it stays from the value before.
+    /// A sentence about the machines whose approval stays from the value before; `None` where the command line says it.
     fn approval_line(&self) -> Option<String> {
         if matches!(self.approvals, Approvals::All(_)) {
             return None;
@@ -176,13 +176,14 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::{header, key_id};
     use nightlatch_bus::named_secrets::SecretSource;
     use nightlatch_core::time::Wall;
 
     fn listed(host: u8, approval: bool) -> SecretView {
         SecretView {
             client: format!("web{host}"),
-            host_key_id: KeyId::from_bytes([host; 32]).unwrap().to_string(),
+            host_key_id: key_id(host).to_string(),
             name: "a".to_owned(),
             serial: 1,
             created: Wall::from_unix_micros(0),
@@ -196,14 +197,7 @@ mod tests {
     fn report(approvals: Approvals) -> Report {
         let mut report = Report::new(SecretName::new("a").unwrap(), true, approvals);
         for host in [1, 2, 3] {
-            let header = SecretHeader {
-                host: KeyId::from_bytes([host; 32]).unwrap(),
-                name: SecretName::new("a").unwrap(),
-                serial: 2,
-                created: Wall::from_unix_micros(0),
-                expires: None,
-            };
-            report.done(&format!("web{host}"), &header);
+            report.done(&format!("web{host}"), &header(host, 2));
         }
         report
     }

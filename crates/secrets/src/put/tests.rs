@@ -1,42 +1,19 @@
 use super::*;
-use nightlatch_core::key_id::KeyId;
-use nightlatch_core::sealed_secret::SecretHeader;
+use crate::samples::{header, host_keys};
 use nightlatch_core::secret_name::SecretName;
-use nightlatch_openpgp::{AdminKeyOptions, generate_admin_key};
-
-fn host(name: &str, id: u8) -> HostKeys {
-    let key = generate_admin_key(&AdminKeyOptions {
-        name,
-        created: Wall::from_unix_micros(0),
-        passphrase: None,
-    });
-    let key = PublicKey::from_armored(key.unwrap().public_armored.as_bytes());
-    HostKeys {
-        name: machine_name(name).unwrap(),
-        host: KeyId::from_bytes([id; 32]).unwrap(),
-        openpgp: key.unwrap(),
-    }
-}
 
 /// The values that would be printed where some machines have taken theirs.
 fn taken(each: bool, dry_run: bool, done: &[&str]) -> Vec<(Option<String>, String)> {
-    let hosts = [host("web1", 1), host("web2", 2)];
+    let hosts = [host_keys("web1", 1), host_keys("web2", 2)];
     let values = match each {
         true => Values::Each(vec![Secret::new(b"x".to_vec()), Secret::new(b"y".to_vec())]),
         false => Values::One(Secret::new(b"z".to_vec())),
     };
     let name = SecretName::new("a").unwrap();
-    let mut report = Report::new(name.clone(), dry_run, Approvals::All(false));
-    for host in &hosts {
-        let header = SecretHeader {
-            host: host.host,
-            name: name.clone(),
-            serial: 1,
-            created: Wall::from_unix_micros(0),
-            expires: None,
-        };
+    let mut report = Report::new(name, dry_run, Approvals::All(false));
+    for (host, number) in hosts.iter().zip(1..) {
         match done.contains(&host.name.as_str()) {
-            true => report.done(host.name.as_str(), &header),
+            true => report.done(host.name.as_str(), &header(number, 1)),
             false => report.failed(host.name.as_str(), Failure::new(EX_DATAERR, "no")),
         }
     }
@@ -69,16 +46,7 @@ fn the_first_failure_gives_the_exit_status() {
 
 #[test]
 fn a_file_may_have_several_sealed_secrets() {
-    let sealed = |byte| {
-        let header = SecretHeader {
-            host: KeyId::from_bytes([byte; 32]).unwrap(),
-            name: SecretName::new("a").unwrap(),
-            serial: 1,
-            created: Wall::from_unix_micros(0),
-            expires: None,
-        };
-        SealedSecret::new(&header, b"message").unwrap()
-    };
+    let sealed = |host| SealedSecret::new(&header(host, 1), b"message").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f");
     let read = |text: &str| {
