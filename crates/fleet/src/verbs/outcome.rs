@@ -34,8 +34,8 @@ struct OutcomeLine<'c> {
     error: Option<String>,
 }
 
-/// Tells what was done (`disabled`) to which clients and what failed; gives the exit status, that of the
-/// first failure.
+/// Prints the clients for which the order was carried out, after `done` (as `disabled`), and the failures of the others.
+/// Gives the exit status: that of the first failure.
 pub(super) fn print(
     done: &str,
     clients: &[&ClientView],
@@ -44,27 +44,28 @@ pub(super) fn print(
 ) -> Result<u8, Failure> {
     let failures = answers.into_iter();
     let failures = failures.map(|answer| answer.err().map(bus::failure));
-    print_failures(done, clients, failures.collect(), sure)
+    let names: Vec<&str> = clients.iter().map(|it| it.name.as_str()).collect();
+    print_failures(done, &names, failures.collect(), sure)
 }
 
-/// As [`print`], with the failure of each client.
+/// As [`print`], with the name and the failure of each client.
 pub(super) fn print_failures(
     done: &str,
-    clients: &[&ClientView],
+    clients: &[&str],
     failures: Vec<Option<Failure>>,
     sure: &ConfirmOptions,
 ) -> Result<u8, Failure> {
-    let pairs = || clients.iter().zip(&failures);
+    let pairs = || clients.iter().copied().zip(&failures);
     if sure.json {
         let lines = pairs().map(|(client, failure)| OutcomeLine {
-            client: &client.name,
+            client,
             done: failure.is_none(),
             error: failure.as_ref().map(Failure::to_string),
         });
         output::print(&output::json::text(&lines.collect::<Vec<_>>())?)?;
     } else {
         let succeeded = pairs().filter(|(_, failure)| failure.is_none());
-        let succeeded: Vec<&str> = succeeded.map(|(client, _)| client.name.as_str()).collect();
+        let succeeded: Vec<&str> = succeeded.map(|(client, _)| client).collect();
         if !succeeded.is_empty() {
             note(format_args!("{done} {}", names(succeeded.into_iter())));
         }
@@ -75,7 +76,7 @@ pub(super) fn print_failures(
             if status == 0 {
                 status = failure.exit();
             }
-            failure.about(&client.name).report();
+            failure.about(client).report();
         }
     }
     Ok(status)

@@ -29,7 +29,8 @@ pub struct RemoveSecretOptions {
     pub(crate) sure: ConfirmOptions,
 }
 
-/// Carries the verb out. Machines without the secret are left out; one that has it in the file is an error.
+/// Removes the secret of the chosen machines that have it. One of them with the secret in its section is an error, and
+/// nothing is removed.
 ///
 /// # Errors
 /// When there is no server, it refuses, or none of the machines has the secret.
@@ -73,7 +74,12 @@ pub async fn run(options: &RemoveSecretOptions, server: &MandosProxy) -> Result<
     let done = format!("removed the secret {name} of");
     let failures = answers.into_iter();
     let failures = failures.map(|answer| answer.err().map(super::failure));
-    outcome::print_failures(&done, &selection.clients, failures.collect(), &options.sure)
+    let names: Vec<&str> = selection
+        .clients
+        .iter()
+        .map(|it| it.name.as_str())
+        .collect();
+    outcome::print_failures(&done, &names, failures.collect(), &options.sure)
 }
 
 /// Removes the secret of a machine that is no client any more, by the id of its host key, as `secret list --json` has it.
@@ -95,14 +101,12 @@ async fn remove_orphan(
     }
     ask::confirm(&what, options.sure.yes)?;
     let removed = server.remove_secret(host, name, serial).await;
-    removed.map_err(super::failure)?;
-    note(format_args!(
-        "removed the secret {name} of the host key {host}"
-    ));
-    Ok(0)
+    let failure = removed.err().map(super::failure);
+    let done = format!("removed the secret {name} of the host key");
+    outcome::print_failures(&done, &[host], vec![failure], &options.sure)
 }
 
-/// The serial of the secret of a host key, in whatever case its id is written.
+/// The serial of the secret `name` for a host key; its id may be in upper or lower case.
 fn orphan_serial(secrets: &[SecretView], host: &str, name: &SecretName) -> Option<u64> {
     let host: KeyId = host.parse().ok()?;
     let mut secrets = secrets.iter();
@@ -110,7 +114,7 @@ fn orphan_serial(secrets: &[SecretView], host: &str, name: &SecretName) -> Optio
     secret.map(|secret| secret.serial)
 }
 
-/// Refuses secrets that the file has: the server would bring them back.
+/// Refuses the removal where a section has the secret: the next reload would bring it back.
 fn check_sources<'s>(
     selection: &Selection<'_>,
     of: impl Fn(&ClientView) -> Option<&'s SecretView>,
