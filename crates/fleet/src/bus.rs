@@ -78,7 +78,7 @@ pub fn failure(error: BusError) -> Failure {
     }
 }
 
-/// A stock server answers with the trace of a Python program: its last line says what it is about.
+/// The text of a refusal. A stock server answers with a Python traceback, whose last line has the message.
 fn refusal(name: &str, text: &str) -> String {
     let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
     match last {

@@ -5,7 +5,7 @@ use nightlatch_console::output::Style;
 use nightlatch_core::guard::{GuardState, Suspicion};
 use nightlatch_core::time::Wall;
 
-/// True for a client about whose guard there is something to say.
+/// True for a client with a host key, a suspicion or an unaccounted release.
 pub(crate) fn is_shown(client: &ClientView) -> bool {
     let guard = &client.guard;
     !guard.host_key_id.is_empty() || guard.suspect.is_some() || guard.unaccounted > 0
@@ -67,7 +67,7 @@ pub(crate) const fn suspicion(reason: Suspicion) -> &'static str {
     }
 }
 
-/// Number of releases that a person should know of. The one that opened the guard is told by its state.
+/// Number of unaccounted releases to show. One fewer while the guard is opened: that state shows the last release.
 fn unaccounted(client: &ClientView) -> u32 {
     match client.guard.state {
         Some(GuardState::Opened) => client.guard.unaccounted.saturating_sub(1),

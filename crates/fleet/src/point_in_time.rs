@@ -24,7 +24,7 @@ pub(crate) fn parse(text: &str, now: Wall) -> Result<Wall, PointInTimeError> {
         .ok_or(PointInTimeError)
 }
 
-/// A text that says no time.
+/// The text has another form.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "expected a length of time as 2h or PT2H, or a date as 2026-11-24 or 2026-11-24T18:30 (UTC)"

@@ -4,7 +4,7 @@ use nightlatch_bus::client::ClientView;
 use nightlatch_core::checker::Checker;
 use nightlatch_core::name::shell_word;
 
-/// As many names as a note lists.
+/// Limit on the names that a note lists.
 const LISTED: usize = 5;
 
 /// The hint that leads to `builtin:ssh-hostkey`.
@@ -23,8 +23,8 @@ pub(crate) fn of(checker: &str) -> &'static str {
     }
 }
 
-/// True when its checker believes ssh-keyscan(1), which whoever knows the public host key passes. That of a machine with
-/// an agent never runs.
+/// True when the checker that runs for the client compares the output of ssh-keyscan(1): whoever knows the public host key
+/// can send that. No checker runs for a machine with an agent.
 pub(crate) fn is_forgeable(client: &ClientView) -> bool {
     let is_forgeable = |checker: Checker| checker.trusts_ssh_keyscan();
     !client.has_agent() && Checker::new(client.checker.as_str()).is_ok_and(is_forgeable)

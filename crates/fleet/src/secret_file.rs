@@ -7,8 +7,7 @@ use std::path::Path;
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use zeroize::Zeroizing;
 
-/// An encrypted secret is larger than its password by a few hundred bytes. What is larger than this is
-/// some other file.
+/// Limit on an encrypted secret, in bytes. It is larger than its password by a few hundred bytes.
 const MAX_SECRET: usize = 1 << 20;
 
 /// Bytes read at once.

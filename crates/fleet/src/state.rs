@@ -15,7 +15,7 @@ pub(crate) enum ClientState {
     Failing,
     /// Enabled.
     Enabled,
-    /// Gets no secret.
+    /// Disabled: no secret is released.
     Disabled,
 }
 
@@ -45,7 +45,8 @@ impl ClientState {
         }
     }
 
-    /// True for a client that is to be found by this state. A suspect is, also while it waits or is disabled.
+    /// True when `list --state` and filters show `client` for this state. A suspect client is also found as suspect while it
+    /// waits or is disabled.
     pub(crate) fn finds(self, client: &ClientView) -> bool {
         match self {
             Self::Suspect => client.guard.suspect.is_some(),
@@ -53,7 +54,7 @@ impl ClientState {
         }
     }
 
-    /// The word itself.
+    /// The word that tables, filters and JSON have.
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",

@@ -27,7 +27,7 @@ pub(super) enum CtlCommand {
 pub(super) struct Selected<'c>(pub(super) &'c [&'c ClientView]);
 
 impl CtlCommand {
-    /// Gives it for every client, and the answers in their order.
+    /// Sends the command for each client; returns the answers in the order of the clients.
     pub(super) async fn carry_out(
         self,
         server: &MandosProxy,
@@ -50,7 +50,7 @@ impl CtlCommand {
         concurrent::for_each(clients.0, call).await
     }
 
-    /// The call that it makes, as `--debug` shows it. Never with the secret.
+    /// The call for the command, as `--debug` shows it, without the secret.
     pub(super) fn call(&self, client: &ClientView) -> String {
         let path = &client.path;
         let set = |property: Property, value: &str| {

@@ -23,9 +23,9 @@ mod table;
 use command::{CtlCommand, Selected};
 use options::{CtlAction, Options, Show};
 
-/// Something did not work (mandos-ctl's exit status).
+/// Exit status of mandos-ctl after a failure.
 const FAILED: u8 = 1;
-/// The command line is wrong (the exit status of Python's argparse).
+/// Exit status of Python's argparse for a wrong command line.
 const USAGE: u8 = 2;
 
 /// Carries out the command line after the program's name; gives the exit status.

@@ -133,7 +133,7 @@ pub(super) enum Show {
 pub(super) struct Options {
     pub(super) show: Show,
     pub(super) commands: Vec<CtlCommand>,
-    /// With which clients; all when there are no names.
+    /// The names of the clients; all clients without names.
     pub(super) clients: Vec<String>,
     /// `--debug`: print the calls.
     pub(super) debug: bool,
@@ -156,7 +156,7 @@ pub(super) enum CtlUsageError {
     /// Two contradicting options.
     #[error("argument {0}: not allowed with argument {1}")]
     Both(String, String),
-    /// A value that is no text.
+    /// A value that is not UTF-8.
     #[error("argument {0}: expected UTF-8 text")]
     NotText(String),
     #[error("argument {0}")]
@@ -164,7 +164,7 @@ pub(super) enum CtlUsageError {
     /// The secret cannot be read.
     #[error("argument -s/--secret: cannot read {0}: {1}")]
     Secret(String, io::Error),
-    /// Orders without clients.
+    /// Commands without clients.
     #[error("options require client names or --all")]
     NoClients,
     /// `--verbose` with commands.
@@ -263,7 +263,7 @@ impl OptionReader {
         Ok(())
     }
 
-    /// Refuses what does not go together, in the order of mandos-ctl.
+    /// Refuses options that exclude each other, checked in the order of mandos-ctl.
     fn finish(mut self) -> Result<CtlAction, CtlUsageError> {
         let seen = |what| self.seen.iter().any(|option| option.what == what);
         let (all, has_commands) = (seen(OptionEffect::All), !self.commands.is_empty());
@@ -327,7 +327,7 @@ impl OptionEffect {
         }
     }
 
-    /// The command that it gives; `None` when it gives none, or takes a value.
+    /// The command of an option without a value; `None` for other options.
     fn command(self) -> Option<CtlCommand> {
         let set = |property, value| Some(CtlCommand::Set(property, PropertyValue::Boolean(value)));
         match self {

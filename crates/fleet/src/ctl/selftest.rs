@@ -1,4 +1,4 @@
-//! `--check`: does what this program prints and reads of clients hold together?
+//! `--check`: tests that this program reads back the clients that it prints.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use nightlatch_core::duration;
 
 use super::{FAILED, json, table};
 
-/// Makes a client, prints it in every form, and reads durations; says what it found.
+/// Makes a client, prints it in every form, and reads durations. The error is a sentence about the first difference.
 pub(super) fn run() -> Result<u8, Failure> {
     let client = ClientView::read(ClientPath::of_name("check"), sample())
         .map_err(|error| broken("a client cannot be read").because(error))?;

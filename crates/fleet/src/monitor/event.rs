@@ -42,7 +42,7 @@ pub(crate) enum MonitorEvent {
     Started(TerminalFeatures, Size),
     /// A key was pressed.
     Key(Key),
-    /// The mouse did something.
+    /// The mouse was moved, clicked or scrolled.
     Mouse(Mouse),
     /// The terminal has another size.
     Resized(Size),
@@ -55,7 +55,7 @@ pub(crate) enum MonitorEvent {
     ),
     /// The server's warnings (`Warnings` of docs/dbus.md). They replace those of the last such event.
     Warned(Vec<String>),
-    /// There is no server, or no more: why.
+    /// There is no server, or the connection to it ended; with the reason.
     Disconnected(String),
     /// A client was added, or has a new picture.
     Added(#[serde(with = "encoding::view")] Box<ClientView>),
@@ -68,7 +68,7 @@ pub(crate) enum MonitorEvent {
     /// A signal about a client; `Told` in recordings.
     #[serde(rename = "Told")]
     Signalled(#[serde(with = "encoding::path")] ClientPath, ClientSignal),
-    /// Somebody asked whom the server does not know: with which key, and from where.
+    /// A request with an unknown key.
     Unknown {
         /// The key id, in hexadecimal.
         key_id: String,
@@ -85,9 +85,9 @@ pub(crate) enum MonitorEvent {
         /// Its last records, the oldest first.
         records: Vec<String>,
     },
-    /// Several requests wait, and a decision is for one: their numbers, and where each is from.
+    /// Several requests wait, and a decision is for one: the number and the address of each.
     Several(ActionRequest, Vec<(u64, String)>),
-    /// An order was not carried out: why.
+    /// An action was not carried out; with the reason.
     Failed(ActionRequest, String),
 }
 
@@ -122,13 +122,13 @@ pub(crate) enum ServerKind {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum ClientSignal {
     GotSecret,
-    /// It asks, and waits for a decision.
+    /// Its request waits for a decision.
     NeedApproval {
         milliseconds: u64,
         /// True when it is approved unless somebody decides.
         default: bool,
     },
-    /// It got nothing: why.
+    /// Its request was refused; with the reason.
     Rejected(String),
     /// A check began.
     CheckerStarted(String),
@@ -145,19 +145,19 @@ pub(crate) enum ClientSignal {
 /// An action on a client.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub(crate) enum ActionKind {
-    /// Let it have its secret.
+    /// Approve its request.
     Approve,
-    /// Let it not.
+    /// Deny its request.
     Deny,
     Enable,
     Disable,
-    /// Take it off the server.
+    /// Remove the client.
     Remove,
     /// Start a check.
     StartChecker,
     /// Stop the check.
     StopChecker,
-    /// Say that it is up.
+    /// Take it that the machine is up.
     CheckedOk,
 }
 
@@ -181,7 +181,7 @@ impl ActionKind {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct ActionRequest {
     pub(crate) act: ActionKind,
-    /// To the client with this object.
+    /// The object of the client.
     #[serde(with = "encoding::path")]
     pub(crate) path: ClientPath,
     pub(crate) name: String,
@@ -193,13 +193,13 @@ pub(crate) struct ActionRequest {
 /// An effect outside the state that a change of the state asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ScreenEffect {
-    /// Something to a client.
+    /// Carry out an action on a client.
     Do(ActionRequest),
     /// Ask the server for the reason and the last records of the client with this object and name.
     Ask(ClientPath, String),
     /// Redraw everything.
     Redraw,
-    /// Take part in the mouse, or no more.
+    /// Turn the reports of the mouse on or off.
     Mouse(bool),
     /// Stop the program until the shell continues it.
     Suspend,

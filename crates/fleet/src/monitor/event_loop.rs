@@ -22,19 +22,19 @@ use crate::monitor::recording;
 use crate::monitor::screen::{Screen, look, screen_size};
 use crate::monitor::state::State;
 
-/// At most so often the screen is drawn: quick to the eye, and little over a slow line.
+/// Least time between two frames.
 const FRAME: Duration = Duration::from_millis(50);
-/// So long a frame waits for the rest of what a server tells of one change: it tells a property at a time.
+/// Delay of a frame after a signal: a server sends one signal for each property of a change.
 const GATHER: Duration = Duration::from_millis(3);
-/// So often time passes on the screen.
+/// Interval between two updates of the times on the screen.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The reason for the end of the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ExitReason {
-    /// The person has seen enough.
+    /// The person ended it.
     Quit,
-    /// A signal asks for it, and the program is to die of it.
+    /// A signal, by which the program then ends itself.
     Signal(Signal),
 }
 
@@ -103,8 +103,7 @@ pub(crate) async fn run(recording: Option<File>) -> io::Result<ExitReason> {
 }
 
 impl EventLoop {
-    /// Lets the state have an event, which is to be on the screen in `within` if the last frame is not too
-    /// young.
+    /// Passes an event to the state. It is drawn after `within`, or later if the last frame was drawn just before.
     fn handle(&mut self, event: MonitorEvent, within: Duration) -> io::Result<()> {
         let wall = clock::now().wall;
         let at = EventTime {

@@ -3,7 +3,7 @@
 use crate::monitor::keys::{BINDINGS, Binding, Group};
 use crate::monitor::text::width;
 
-/// From so many columns on the groups stand in two columns.
+/// Least width of the screen, in characters, for two columns of groups.
 const TWO: u16 = 76;
 
 pub(crate) enum HelpLine {
@@ -26,7 +26,7 @@ pub(crate) fn keys(binding: &Binding) -> String {
     keys.join(" ")
 }
 
-/// Lines that the help has on a screen so wide.
+/// Number of lines of the help on a screen of `columns` characters.
 pub(crate) fn height(columns: u16) -> usize {
     let sides = sides(columns);
     sides.iter().map(Vec::len).max().unwrap_or(0)

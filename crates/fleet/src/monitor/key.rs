@@ -58,7 +58,7 @@ const NAMED: [(Named, &str); 11] = [
     (Named::Backspace, "Backspace"),
 ];
 
-/// The one character whose own form cannot be seen.
+/// The name of the space bar's character, which is invisible itself.
 const SPACE: &str = "Space";
 
 /// A text that names no key.

@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Wrap,
     /// Log more, or less.
     Verbose,
-    /// Take part in the mouse, or leave it to the terminal.
+    /// Turn the reports of the mouse on or off.
     Mouse,
     /// Redraw everything.
     Redraw,
@@ -85,7 +85,7 @@ pub(crate) struct Binding {
     pub(crate) command: Command,
     /// The keys that do the same in mandos-monitor.
     pub(crate) mandos: &'static [Key],
-    /// The keys that are ours.
+    /// Keys that mandos-monitor does not have.
     pub(crate) more: &'static [Key],
     pub(crate) group: Group,
     pub(crate) help: &'static str,

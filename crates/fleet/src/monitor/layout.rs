@@ -6,19 +6,19 @@ use crate::monitor::event::Size;
 use crate::monitor::fleet::order::Sort;
 use crate::monitor::help;
 
-/// Below this nothing can be read.
+/// Least width of a usable screen, in characters.
 const LEAST_COLUMNS: u16 = 40;
-/// Below this nothing can be read.
+/// Least height of a usable screen, in lines.
 const LEAST_ROWS: u16 = 9;
 
-/// From so many columns on the details stand beside the table.
+/// Least width, in characters, for the details beside the table.
 const BESIDE: u16 = 120;
-/// From so many columns on the table has a column for the host.
+/// Least width for the column of the host.
 const WITH_HOST: u16 = 100;
 
-/// From so many columns on the table says when a client was last seen.
+/// Least width for the column of the last proof of life.
 const WITH_SEEN: u16 = 72;
-/// From so many columns on the table has bars.
+/// Least width for bars of the time left.
 const WITH_BAR: u16 = 56;
 
 /// The title, and the line at the bottom.

@@ -1,4 +1,5 @@
-//! The server: finds it, hears it, carries out orders, and starts again when it or the bus goes away.
+//! The connection to the server: receives its signals, sends actions, and connects again when the server or the bus is
+//! gone.
 
 use std::time::Duration;
 
@@ -23,13 +24,13 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 pub(crate) enum ServerRequest {
-    /// Something is done to a client.
+    /// Carry out an action on a client.
     Do(ActionRequest),
-    /// The reason and the records of a client, by its object and name.
+    /// Ask for the reason and the records of the client with this object and name.
     Ask(ClientPath, String),
 }
 
-/// Tells `events` what a server tells, and carries out `wishes`, for as long as somebody listens.
+/// Sends the server's signals to `events`, and carries out `wishes`, until `events` is closed.
 pub(crate) async fn run(
     events: UnboundedSender<MonitorEvent>,
     mut wishes: UnboundedReceiver<ServerRequest>,
@@ -49,7 +50,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Follows one connection to the bus. Ends well when nobody listens any more, otherwise says why.
+/// Serves one connection to the bus. Returns `Ok` when `events` is closed, else the reason for the end.
 async fn connect(
     events: &UnboundedSender<MonitorEvent>,
     wishes: &mut UnboundedReceiver<ServerRequest>,
@@ -117,7 +118,7 @@ async fn greet(
     Ok(())
 }
 
-/// Passes the server's warnings on, and that it hangs. A stock server has none.
+/// Sends the server's warnings to `events`, or one that it does not answer. A stock server has none.
 async fn warn(server: MandosProxy, events: UnboundedSender<MonitorEvent>) {
     let warnings = match server.about().await {
         Ok(about) => about.warnings,
@@ -129,7 +130,7 @@ async fn warn(server: MandosProxy, events: UnboundedSender<MonitorEvent>) {
     drop(events.send(MonitorEvent::Warned(warnings)));
 }
 
-/// A server that goes while it is greeted will be heard of again when it comes back.
+/// Handles an error of the first calls. A server that is gone is waited for; any other error ends the connection.
 fn gone_again(error: BusError, events: &UnboundedSender<MonitorEvent>) -> Result<(), String> {
     let why = format_error(&error);
     if !matches!(error, BusError::NoServer | BusError::ServerGone) {

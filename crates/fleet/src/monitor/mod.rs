@@ -38,7 +38,7 @@ pub struct MonitorOptions {
     pub(crate) record: Option<PathBuf>,
 }
 
-/// Shows the screen until the person has seen enough.
+/// Shows the screen until the person ends it.
 pub fn run(options: &MonitorOptions) -> Result<(), Failure> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(Failure::new(EX_USAGE, "the monitor needs a terminal")

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use crate::monitor::event::{EventTime, MonitorEvent};
 
-/// Writes what happened at `at` as a line.
+/// Writes one event with its time as a line.
 pub(crate) fn write(to: &mut impl Write, at: EventTime, event: &MonitorEvent) -> io::Result<()> {
     let mut line = serde_json::to_vec(&(at, event))?;
     line.push(b'\n');

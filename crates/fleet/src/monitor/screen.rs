@@ -31,7 +31,7 @@ const COLOURLESS: [&str; 2] = ["dumb", "vt"];
 /// panic.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The terminal while it is ours.
+/// The terminal while this program draws on it.
 #[derive(Debug)]
 pub(crate) struct Screen {
     backend: CrosstermBackend<BufWriter<Stdout>>,
@@ -54,8 +54,7 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Draws what the state knows: only what is another than before goes to the terminal, and nothing
-    /// at all when nothing is.
+    /// Draws the state. Only the cells that differ from the last frame are sent to the terminal, and nothing if none does.
     pub(crate) fn draw(&mut self, state: &State) -> io::Result<()> {
         let (columns, rows) = size()?;
         let area = Rect::new(0, 0, columns, rows);
@@ -89,7 +88,7 @@ impl Screen {
         self.shown = None;
     }
 
-    /// Takes part in the mouse, or no more.
+    /// Turns the terminal's reports of the mouse on or off.
     pub(crate) fn set_mouse(&mut self, mouse: bool) -> io::Result<()> {
         self.mouse = mouse;
         if mouse {
@@ -129,7 +128,7 @@ impl Drop for Screen {
     }
 }
 
-/// Makes the terminal what it was. Nothing better can be done when it fails: the terminal is gone then.
+/// Restores the terminal. Errors are ignored: they occur when the terminal is gone.
 fn give_back() {
     if !TAKEN.swap(false, Ordering::Relaxed) {
         return;
@@ -140,7 +139,7 @@ fn give_back() {
     let _ = out.flush();
 }
 
-/// The message of a panic belongs on a terminal that can show it.
+/// Restores the terminal before the message of a panic is printed.
 fn give_back_on_panic() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

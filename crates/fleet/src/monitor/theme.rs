@@ -26,11 +26,11 @@ pub(crate) enum Role {
     Active,
     /// A key that can be pressed.
     Key,
-    /// As it should be.
+    /// In order.
     Good,
-    /// Not as it should be, but there is time.
+    /// Needs attention, but not at once.
     Warning,
-    /// Something is about to be lost, or is.
+    /// Needs attention at once, or is lost.
     Bad,
     /// A question to the person.
     Question,
@@ -38,7 +38,7 @@ pub(crate) enum Role {
 
 /// Below this part of its window a client has missed a check with the usual settings.
 const WARNING: f64 = 0.5;
-/// Below this part little is left.
+/// Below this part of its window the time left is marked as urgent.
 const BAD: f64 = 0.2;
 
 impl Role {

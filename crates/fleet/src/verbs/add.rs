@@ -32,7 +32,7 @@ pub struct AddOptions {
     pub(crate) json: bool,
 }
 
-/// Sections are a few kB each. What is larger than this is no list of sections.
+/// Limit on a file, in bytes. A section has a few kB.
 const MAX_TEXT: u64 = 64 << 20;
 
 /// A section: where it begins, its name, its text.
@@ -86,7 +86,7 @@ pub(crate) async fn run(options: &AddOptions, server: &MandosProxy) -> Result<u8
     Ok(0)
 }
 
-/// Gives the server one section; the path of the client's object.
+/// Sends one section to the server; returns the path of the client's object.
 async fn give(
     server: &MandosProxy,
     section: &SectionText<'_>,
@@ -137,8 +137,7 @@ fn in_file(faults: &str, section: &SectionText<'_>) -> String {
     faults.join("\n")
 }
 
-/// The whole text of a file. It holds no password, but what opens with a machine's key: it is wiped all the
-/// same.
+/// Reads a whole file. It holds encrypted secrets, and is wiped on drop.
 fn read(file: &Path) -> Result<Zeroizing<String>, Failure> {
     let shown = file.display();
     let mut text = Zeroizing::new(String::new());
@@ -151,7 +150,7 @@ fn read(file: &Path) -> Result<Zeroizing<String>, Failure> {
     Ok(text)
 }
 
-/// The sections of a text, each from its heading to the next. What the values mean is for the server.
+/// Splits a text into sections, each from its heading to the next. Only the server checks the values.
 fn split<'t>(file: &'t Path, text: &'t str) -> Result<Vec<SectionText<'t>>, Failure> {
     let wrong = |line: usize, what: &str| {
         let place = format!("{}:{line}: {what}", file.display());
@@ -193,7 +192,7 @@ fn heading(line: &str) -> Option<&str> {
         .map(|(name, _)| name)
 }
 
-/// Nothing, or a comment.
+/// True for an empty line or a comment.
 fn is_blank(line: &str) -> bool {
     let line = line.trim();
     line.is_empty() || line.starts_with(['#', ';'])

@@ -28,11 +28,11 @@ pub struct ChangeOptions {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ClientChange {
-    /// It may have its secret.
+    /// Releases are possible.
     Enable,
-    /// It may not.
+    /// No release is possible.
     Disable,
-    /// It is no client any more.
+    /// The server forgets the client.
     Remove,
 }
 

@@ -1,4 +1,4 @@
-//! `nightlatch check-config`: lets the server's own program read the configuration and say what it thinks.
+//! `nightlatch check-config`: runs the server's program to check the configuration.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ pub struct CheckConfigOptions {
 /// The server's program.
 const SERVER: &str = "nightlatchd";
 
-/// Folders of system programs, which are not on everybody's search path.
+/// Folders of system programs, which may be missing in `PATH`.
 const SYSTEM_FOLDERS: [&str; 2] = ["/usr/local/sbin", "/usr/sbin"];
 
-/// Carries the verb out: what the server says and how it ends are shown as they are.
+/// Runs the server's program; passes its output and its exit status on.
 pub fn run(options: &CheckConfigOptions) -> Result<u8, Failure> {
     let program = find().ok_or_else(|| {
         Failure::new(
@@ -49,7 +49,7 @@ pub fn run(options: &CheckConfigOptions) -> Result<u8, Failure> {
     Ok(u8::try_from(code).unwrap_or(EX_OSERR))
 }
 
-/// Beside our own program, which belongs to it, else on the search path, else where servers are.
+/// The path of the server's program: in the folder of this program, else in `PATH`, else in the folders of system programs.
 fn find() -> Option<PathBuf> {
     let own = std::env::current_exe().ok();
     let beside = own.as_deref().and_then(|program| program.parent());

@@ -1,4 +1,4 @@
-//! `nightlatch check-now`: runs the checkers of machines at once, and says what they say.
+//! `nightlatch check-now`: runs the checkers of machines at once, and shows their results.
 
 use std::collections::HashMap;
 
@@ -86,7 +86,7 @@ pub(crate) async fn run(options: &CheckNowOptions, server: &MandosProxy) -> Resu
     print_results(&selection.clients, &ended, options.sure.json)
 }
 
-/// Leaves out machines whose agents are their proof of life: who names a pattern or all means those with a checker.
+/// Leaves out the machines with an agent, for which no checker runs. Only where a pattern or `--all` chose them.
 fn leave_out_agents(selection: &mut Selection<'_>) {
     let all = selection.clients.len();
     selection.clients.retain(|client| !client.has_agent());
@@ -106,7 +106,7 @@ async fn start(server: MandosProxy, client: ClientPath) -> Result<(), BusError> 
         .await
 }
 
-/// Waits until every check has ended. A checker has no time-out of its own: that is its client's.
+/// Waits until every check has ended. The server ends a checker after the client's timeout.
 async fn collect(
     signals: &mut SignalStream,
     clients: &[&ClientView],

@@ -23,7 +23,7 @@ pub struct ListOptions {
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
 
-    /// Only clients that stand so; may be repeated
+    /// Only clients in this state; may be repeated
     #[arg(long, value_enum)]
     pub(crate) state: Vec<ClientState>,
 
@@ -66,7 +66,7 @@ pub(crate) async fn run(
     Ok(0)
 }
 
-/// With an agent of any of them there is a column for the guard.
+/// The table of clients; with a column for the guard if one of them has an agent.
 fn table(clients: &[&ClientView], now: Wall, coloured: bool) -> String {
     let rows = clients.iter().map(|client| row(client, now));
     if !clients.iter().any(|client| guard::is_shown(client)) {

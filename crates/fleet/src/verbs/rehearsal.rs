@@ -33,7 +33,7 @@ pub struct RehearsalOptions {
     pub(crate) sure: ConfirmOptions,
 }
 
-/// Reads for how long rehearsals are to be allowed.
+/// Reads the length of time for which rehearsals are allowed: 0, or a second to 24 hours.
 fn rehearsal_time(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);

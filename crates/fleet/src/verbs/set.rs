@@ -106,7 +106,8 @@ pub(crate) async fn run(options: &SetOptions, server: &MandosProxy) -> Result<u8
     outcome::print("changed", &selection.clients, answers, &options.sure)
 }
 
-/// Names first, then settings. What has a `=` is a setting, from the second word on or with `--all`.
+/// Splits the words into names and the settings after them. A word with `=` is a setting, from the second word on or with
+/// `--all`.
 fn split(words: &[String], all: bool) -> Result<(Vec<String>, Vec<String>), Failure> {
     let first = if all { 0 } else { 1 };
     let settings = words.iter().skip(first).position(|word| word.contains('='));
@@ -179,7 +180,7 @@ fn unknown(key: &str) -> Failure {
     }
 }
 
-/// Warns of settings that do together what is hardly meant.
+/// Warns of combinations of settings with a surprising effect.
 fn warn_about(client: &ClientView, changes: &SettingChanges) {
     let mut after = client.clone();
     for (property, value) in &changes.values {
@@ -200,7 +201,7 @@ fn warn_about(client: &ClientView, changes: &SettingChanges) {
     }
 }
 
-/// All changes of one client, in their order. The first that fails ends it.
+/// Sends the changes of one client in order, up to the first failure.
 async fn send(
     server: MandosProxy,
     client: ClientPath,

@@ -28,7 +28,7 @@ pub struct ShowOptions {
     pub(crate) json: bool,
 }
 
-/// Room for the longest label.
+/// Columns for the labels: as many as the longest one has.
 const LABEL: usize = 21;
 
 /// Carries the verb out.
@@ -115,7 +115,7 @@ fn check(client: &ClientView) -> String {
     last
 }
 
-/// What waits now, if anything does.
+/// A part of a sentence about the requests that wait; empty without any.
 fn pending(client: &ClientView) -> String {
     match (client.request_waits(), &client.guard.waiting_secrets[..]) {
         (false, _) => String::new(),

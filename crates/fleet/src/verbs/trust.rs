@@ -76,7 +76,7 @@ pub(crate) async fn run(options: &TrustOptions, server: &MandosProxy) -> Result<
     )
 }
 
-/// Tells why a client is suspect, or that it is not.
+/// Prints the reason for which a client is suspect, or that it is not.
 fn is_suspect(client: &ClientView) -> bool {
     let name = visible(&client.name);
     match client.guard.suspect {

@@ -130,7 +130,7 @@ fn stands(until: Until, client: &ClientView) -> bool {
     }
 }
 
-/// The client as a server that came has it.
+/// The client at a server that has just appeared on the bus.
 async fn again(signals: &mut SignalStream, name: &str) -> Result<Option<ClientView>, Failure> {
     let clients = signals.snapshot().await.map_err(bus::failure)?;
     Ok(clients.into_iter().find(|client| client.name == name))

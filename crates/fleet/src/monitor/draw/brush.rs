@@ -81,7 +81,7 @@ impl<'a> Brush<'a> {
         self.text(end, y, columns - full, &gone, Role::Quiet);
     }
 
-    /// Makes `area` the row that keys work on: in one look, whatever is in it.
+    /// Gives `area` the style of the marked row, whatever its content.
     pub(crate) fn mark(&mut self, area: Rect) {
         let style = Style::reset().patch(self.look.marked());
         self.buffer.set_style(area, style);

@@ -82,8 +82,7 @@ fn counts(state: &State, room: usize, dot: &str) -> String {
     text
 }
 
-/// A question, what is being typed, what just happened, or what can be pressed. Gives where the cursor
-/// belongs, if it is to be seen.
+/// Draws a question, the filter that is typed, a notice or the hints. Returns the position of the cursor if it is shown.
 pub(crate) fn bottom(brush: &mut Brush<'_>, state: &State, areas: &Areas) -> Option<Position> {
     let (y, columns) = (areas.bottom.y, areas.bottom.width.saturating_sub(2));
     match &state.mode {

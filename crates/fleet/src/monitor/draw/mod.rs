@@ -1,4 +1,4 @@
-//! Draws what the state knows. Pure: the same state gives the same screen, and drawing changes nothing.
+//! Draws the state. Pure: the same state gives the same screen, and drawing changes nothing.
 
 mod brush;
 mod details;
@@ -14,7 +14,7 @@ use crate::monitor::draw::brush::Brush;
 use crate::monitor::state::{Mode, State};
 use crate::monitor::theme::Role;
 
-/// Draws the whole screen on an empty buffer. Gives where the cursor belongs, if it is to be seen.
+/// Draws the whole screen on an empty buffer. Returns the position of the cursor if it is shown.
 pub(crate) fn draw(state: &State, buffer: &mut Buffer) -> Option<Position> {
     let areas = state.areas();
     let mut brush = Brush::new(buffer, state.look);

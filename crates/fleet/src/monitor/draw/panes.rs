@@ -12,7 +12,7 @@ use crate::monitor::state::{Pane, State};
 use crate::monitor::text::{Break, exactly, wrap};
 use crate::monitor::theme::Role;
 
-/// Draws the requests, and with which key they are answered.
+/// Draws the requests, with the keys that answer them.
 pub(crate) fn requests(brush: &mut Brush<'_>, state: &State, areas: &Areas) {
     let area = areas.requests;
     if area.height == 0 {

@@ -14,9 +14,9 @@ use crate::state::ClientState;
 pub(crate) const HELP: &str =
     "part of name or host, is:waiting, is:suspect, is:failing, is:disabled, <10m";
 
-/// A state in a filter begins so.
+/// Prefix of a state in a filter.
 const STATE: &str = "is:";
-/// A deadline in a filter begins so.
+/// Prefix of a deadline in a filter.
 const NEARER: char = '<';
 
 /// A filter, as typed and as understood.
@@ -46,7 +46,7 @@ impl Filter {
         }
     }
 
-    /// As it was typed.
+    /// The text as it was typed.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }

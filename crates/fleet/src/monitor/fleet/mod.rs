@@ -82,7 +82,7 @@ impl Fleet {
         self.clients.remove(&id)
     }
 
-    /// Lets `change` work on a client and puts it where it belongs then.
+    /// Applies `change` to a client, and moves it to its new place in each ordered list.
     pub(crate) fn change<T>(
         &mut self,
         id: ClientNumber,
@@ -175,7 +175,7 @@ impl Fleet {
         id
     }
 
-    /// Puts a client where it belongs in everything that is kept in order.
+    /// Inserts a client into each ordered list.
     fn enter(&mut self, id: ClientNumber, now: Wall) {
         let Some(client) = self.clients.get(&id) else {
             return;
@@ -197,8 +197,8 @@ impl Fleet {
         }
     }
 
-    /// Takes a client, still as it was, out of what is kept in order. A request keeps its place until
-    /// it is known whether it still waits.
+    /// Removes a client, before it is changed, from each ordered list. Its request keeps its place until the change is
+    /// known.
     fn leave(&mut self, id: ClientNumber) {
         let Some(client) = self.clients.get(&id) else {
             return;

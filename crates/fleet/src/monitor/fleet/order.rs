@@ -21,7 +21,7 @@ pub(crate) enum Sort {
 }
 
 impl Sort {
-    /// The next one, round and round.
+    /// The next order, the first one after the last.
     pub(crate) const fn next(self) -> Self {
         match self {
             Self::Name => Self::State,

@@ -11,11 +11,11 @@ use nightlatch_core::time::Wall;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Choice {
     action: ActionRequest,
-    /// Numbers, and where each is from.
+    /// The number and the address of each.
     requests: Vec<(u64, String)>,
     /// The one on the screen.
     at: usize,
-    /// Since when a choice is asked for.
+    /// Time of the question.
     since: Wall,
 }
 

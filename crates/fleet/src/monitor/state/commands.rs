@@ -8,7 +8,7 @@ use crate::monitor::keys::{Command, command};
 use crate::monitor::state::log::Severity;
 use crate::monitor::state::{Details, Mode, Pane, ServerConnection, State};
 
-/// Rows of a page that stay on the screen, for the eye to hold on to.
+/// Number of rows of a page that are still shown on the next page.
 const OVERLAP: usize = 1;
 
 impl State {
@@ -28,7 +28,7 @@ impl State {
         }
     }
 
-    /// Does what a key, or the mouse, asks for.
+    /// Carries out the command of a key or of the mouse.
     pub(super) fn obey(&mut self, command: Command) {
         use Command as C;
         match command {
@@ -69,7 +69,7 @@ impl State {
         }
     }
 
-    /// Has something done to the marked client, after a question where something is lost.
+    /// Orders an action on the marked client; a removal asks first.
     fn act(&mut self, act: ActionKind) {
         let pane = match self.focus {
             Pane::Requests => Pane::Requests,
@@ -82,7 +82,7 @@ impl State {
         }
     }
 
-    /// Decides the marked request, wherever the keys work.
+    /// Decides on the marked request, whichever pane is in use.
     fn decide(&mut self, act: ActionKind) {
         if let Some(id) = self.meant(Pane::Requests) {
             self.order(act, id);
@@ -236,7 +236,7 @@ impl State {
         isize::try_from(rows.saturating_sub(OVERLAP).max(1)).unwrap_or(1)
     }
 
-    /// Has the keys work on another pane.
+    /// Gives the keys to another pane, `by` panes further.
     fn turn(&mut self, by: isize) {
         let panes = self.panes();
         let at = panes.iter().position(|pane| *pane == self.focus);

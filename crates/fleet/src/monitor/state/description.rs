@@ -1,4 +1,4 @@
-//! The text of the details of one client: why it stands as it does, its settings, its history.
+//! The text of the details of one client: the reason for its state, its settings, its history.
 
 use nightlatch_bus::client::{CheckStatus, ClientView};
 use nightlatch_bus::moment;

@@ -1,5 +1,4 @@
-//! The details pane: the reason why its client stands as it does and what was recorded of it, from a
-//! server that has these.
+//! The details pane: the reason for the state of its client, and its records, from a server that has these.
 
 use nightlatch_bus::names::ClientPath;
 use nightlatch_core::record::RecordLine;
@@ -8,7 +7,7 @@ use crate::monitor::event::{ScreenEffect, ServerKind};
 use crate::monitor::state::{ServerConnection, State};
 use crate::verbs::log::record::Record;
 
-/// Records that are kept: what a person reads of a client at a glance.
+/// Number of records that are kept.
 pub(crate) const RECORDS: u32 = 100;
 
 /// The details pane.
@@ -38,7 +37,7 @@ impl Details {
         self.old = true;
     }
 
-    /// Nothing is known any more, and no answer will come.
+    /// Drops all that is known, and expects no answer.
     pub(super) fn forget(&mut self) {
         *self = Self {
             above: self.above,

@@ -11,7 +11,7 @@ const LINES: usize = 1000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Severity {
     Info,
-    /// Needs a look.
+    /// A person should look at it.
     Warning,
     /// An alarm of the server.
     Alarm,
@@ -23,7 +23,7 @@ pub(crate) struct LogLine {
     /// In local time, not in UTC.
     pub(crate) at: DateTime,
     pub(crate) level: Severity,
-    /// From outside: to be cleaned before it is shown.
+    /// Not cleaned: it may have characters that a terminal must not get.
     pub(crate) text: String,
 }
 

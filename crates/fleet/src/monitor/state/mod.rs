@@ -49,7 +49,7 @@ pub(crate) enum ServerConnection {
     Looking,
     /// It is there.
     Up(ServerKind),
-    /// It is not: why, and since when. What is shown is what was last known.
+    /// There is none: the reason, and the time since when. The last known state is shown.
     Down(String, Wall),
 }
 
@@ -62,9 +62,9 @@ pub(crate) enum Mode {
     Filter,
     /// They move about in the help, of which so many lines are above the screen, or close it.
     Help(usize),
-    /// They answer whether this is to be done to this client.
+    /// They answer the question whether to carry out this action on this client.
     Ask(ActionKind, ClientNumber),
-    /// They say which of several requests is meant: [`State::choice`].
+    /// They choose one of several requests: [`State::choice`].
     Choose,
 }
 
@@ -148,7 +148,7 @@ impl Default for State {
 }
 
 impl State {
-    /// Takes what happened at `clock`, and says what is to be done.
+    /// Handles an event at `clock`; returns the effects to carry out.
     pub(crate) fn handle(&mut self, event: MonitorEvent, clock: EventTime) -> Vec<ScreenEffect> {
         self.clock = clock;
         let before = (self.marked.client, self.request.client);
@@ -237,7 +237,7 @@ impl State {
         self.log_removed();
     }
 
-    /// Puts right what an event may have left pointing nowhere.
+    /// Mends marks and questions about clients that an event removed.
     fn settle(&mut self) {
         let areas = self.areas();
         self.marked.hold(
@@ -265,7 +265,7 @@ impl State {
             .push(self.clock.local(self.clock.wall), level, text);
     }
 
-    /// Says something at the bottom, for a while.
+    /// Shows a notice at the bottom.
     fn show_notice(&mut self, level: Severity, text: impl Into<String>) {
         self.notice = Some(Notice {
             level,
@@ -297,14 +297,14 @@ impl ListMark {
             .clamp((self.row + 1).saturating_sub(rows), self.row);
     }
 
-    /// Notes that it may have moved since it was on `before`, as the person expected or not.
+    /// Notes a move of the mark since it was on `before`, and whether the person caused it.
     fn note_move(&mut self, before: Option<ClientNumber>, expected: bool, now: Wall) {
         if self.client != before {
             self.moved = (!expected).then_some(now);
         }
     }
 
-    /// True when the person has seen it at its place before they pressed a key.
+    /// True when the mark has been at its place long enough for the person to have seen it.
     fn is_settled(&self, now: Wall) -> bool {
         // A clock that was set back settles nothing.
         self.moved

@@ -5,11 +5,11 @@ use ratatui::layout::{Position, Rect};
 use crate::monitor::event::{Button, Mouse};
 use crate::monitor::state::{Mode, Pane, State};
 
-/// Lines that one turn of the wheel goes.
+/// Number of lines for one step of the wheel.
 const WHEEL: isize = 3;
 
 impl State {
-    /// The mouse did something.
+    /// Handles an action of the mouse.
     pub(super) fn point(&mut self, mouse: Mouse) {
         match (&self.mode, mouse.what) {
             (Mode::Browse | Mode::Filter, Button::Press) => self.click(mouse),

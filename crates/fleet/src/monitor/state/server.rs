@@ -10,11 +10,11 @@ use crate::monitor::state::details::read;
 use crate::monitor::state::log::Severity;
 use crate::monitor::state::{ServerConnection, State};
 
-/// So many removals within a second are told one by one.
+/// Limit on the removals within a second that are logged one by one.
 const LOGGED_ONE_BY_ONE: usize = 5;
 
 impl State {
-    /// Something came over the bus.
+    /// Handles an event from the bus.
     pub(super) fn handle_server_event(&mut self, event: MonitorEvent) {
         match event {
             MonitorEvent::Connected(about, clients) => self.connected(about, clients),
@@ -110,7 +110,7 @@ impl State {
         }
     }
 
-    /// Says which clients were removed in the last second.
+    /// Logs the clients that were removed in the last second.
     pub(super) fn log_removed(&mut self) {
         let removed = std::mem::take(&mut self.removed);
         if removed.len() > LOGGED_ONE_BY_ONE {

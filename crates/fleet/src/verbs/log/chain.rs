@@ -20,7 +20,7 @@ struct ChainReport {
 /// The part of the audit log that was verified so far.
 #[derive(Debug)]
 struct ChainVerifier {
-    /// After the last entry followed, or before the first.
+    /// The position of the last entry that was verified, or of the start.
     at: ChainPosition,
     records: u64,
     /// The end that the server stated before the records were read.

@@ -118,7 +118,7 @@ pub(crate) fn failure(error: BusError) -> Failure {
     }
 }
 
-/// Shows what is there, and then what comes. Ends only when the bus does.
+/// Shows the records of the server, and then each new one. Ends only when the connection to the bus is lost.
 async fn follow(
     server: &MandosProxy,
     query: RecordQuery,
@@ -183,7 +183,7 @@ impl RecordPrinter<'_> {
         }
     }
 
-    /// Shows a record that was told, if it is asked for and new.
+    /// Shows the record of a signal, if it passes the filters and was not shown yet.
     fn show_new(&mut self, line: &str) -> Result<(), Failure> {
         let read: RecordLine = line.parse().map_err(malformed)?;
         let record = Record::read(&read.text).map_err(malformed)?;

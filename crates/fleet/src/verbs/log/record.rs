@@ -4,7 +4,7 @@ use nightlatch_console::output::Style;
 use nightlatch_console::output::table::visible;
 use serde::Deserialize;
 
-/// Room for the longest kind that is common.
+/// Columns for the kind: as many as the longest common one has.
 const KIND: usize = 12;
 
 #[derive(Deserialize, Debug)]
@@ -12,7 +12,7 @@ pub(crate) struct Record {
     /// RFC 3339, UTC.
     pub(crate) time: String,
     pub(crate) kind: String,
-    /// Whom it is about.
+    /// Name of the client that it is about.
     pub(crate) client: Option<String>,
     key_id: Option<String>,
     pub(crate) peer: Option<String>,
@@ -28,7 +28,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Takes an entry's text apart.
+    /// Parses the JSON of an entry.
     pub(crate) fn read(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }

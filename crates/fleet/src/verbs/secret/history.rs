@@ -26,7 +26,7 @@ pub struct HistoryOptions {
     pub(crate) json: bool,
 }
 
-/// Carries the verb out.
+/// Prints the records about the secret, page by page.
 ///
 /// # Errors
 /// When there is no server, or it keeps no audit log.

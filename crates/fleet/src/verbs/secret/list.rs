@@ -56,7 +56,7 @@ impl<'s> From<&'s SecretView> for SecretJson<'s> {
     }
 }
 
-/// Carries the verb out.
+/// Prints the secrets, by client and name.
 ///
 /// # Errors
 /// When there is no server, it refuses, or a name is unknown.
@@ -122,9 +122,9 @@ fn row(secret: &SecretView, now: Wall) -> [Cell; 7] {
     ]
 }
 
-/// A serial as the time that it is by default, or as the number that somebody has chosen.
+/// A serial as a time if it is one in milliseconds since 1970, as by default; otherwise as a number.
 fn serial(serial: u64) -> String {
-    /// 2020 and 2100 in milliseconds since 1970: what is outside was chosen.
+    /// 2020 to 2100 in milliseconds since 1970. A serial outside of it was given by `--serial`.
     const TIMES: std::ops::Range<u64> = 1_577_836_800_000..4_102_444_800_000;
     let millis = i64::try_from(serial)
         .ok()

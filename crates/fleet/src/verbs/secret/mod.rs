@@ -1,5 +1,5 @@
-//! `nightlatch secret list`, `history` and `remove`: the named secrets that a server keeps. What needs keys is in
-//! `crates/secrets`.
+//! `nightlatch secret list`, `history` and `remove`: the named secrets that a server keeps. `put` and `seal`, which need
+//! keys, are in `crates/secrets`.
 
 mod history;
 mod list;
@@ -15,7 +15,7 @@ pub use history::{HistoryOptions, run as history};
 pub use list::{ListSecretsOptions, run as list};
 pub use remove::{RemoveSecretOptions, run as remove};
 
-/// The start of the names of errors of the server's own interface.
+/// Prefix of the error names of our own interface. Their texts are sentences for people.
 const ERRORS: &str = "org.nightlatch.Nightlatch1.Error.";
 
 /// Reads the name of a named secret.
@@ -35,7 +35,7 @@ pub fn name(text: &str) -> Result<SecretName, Failure> {
     Ok(name)
 }
 
-/// The error of a call about named secrets.
+/// The failure of a call about named secrets, with its exit status and hint.
 pub fn failure(error: BusError) -> Failure {
     match error {
         BusError::NotSupported => Failure::new(
