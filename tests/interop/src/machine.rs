@@ -146,3 +146,21 @@ fn run(command: &mut Command) -> Vec<u8> {
     );
     output.stdout
 }
+
+/// New OpenPGP keys of a machine's agent: both halves, and the public one in base64 as `host_openpgp` has it.
+pub fn host_openpgp() -> (nightlatch_openpgp::KeyPair, String) {
+    use nightlatch_openpgp::{Algorithm, GenerateOptions, PublicKey, generate};
+    let pair = generate(&GenerateOptions {
+        primary: Algorithm::Curve25519,
+        encryption: Algorithm::Curve25519,
+        name: "host",
+        comment: "",
+        email: "",
+        created: nightlatch_core::time::Wall::from_unix_micros(0),
+        expires: None,
+    })
+    .unwrap();
+    let public = PublicKey::from_armored(pair.public_armored.as_bytes()).unwrap();
+    let base64 = public.to_base64().unwrap();
+    (pair, base64)
+}

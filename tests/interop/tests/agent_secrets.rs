@@ -7,11 +7,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use nightlatch_core::time::Wall;
 use nightlatch_interop::administered::{Administered, section};
+use nightlatch_interop::machine::host_openpgp;
 use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::{Project, ours};
-use nightlatch_openpgp::{Algorithm, GenerateOptions, PublicKey, generate};
 use nightlatch_proto::tls::{RawKey, RawKeyKind};
 use nightlatch_test_support::programs;
 use tempfile::TempDir;
@@ -32,25 +31,15 @@ impl Site {
         // Other users reach the socket of the agent.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let host = RawKey::generate(RawKeyKind::Ed25519).unwrap();
-        let openpgp = generate(&GenerateOptions {
-            primary: Algorithm::Curve25519,
-            encryption: Algorithm::Curve25519,
-            name: "web1",
-            comment: "",
-            email: "",
-            created: Wall::from_unix_micros(0),
-            expires: None,
-        })
-        .unwrap();
+        let (openpgp, public) = host_openpgp();
         let keys = folder.path().join("keys");
         fs::create_dir(&keys).unwrap();
         fs::write(keys.join("tls-privkey.pem"), host.private_pem().expose()).unwrap();
         fs::write(keys.join("seckey.txt"), openpgp.secret_armored.expose()).unwrap();
-        let public = PublicKey::from_armored(openpgp.public_armored.as_bytes()).unwrap();
         let settings = format!(
             "checker = false\ninterval = PT12H\ntimeout = P1D\nhost_key_id = {}\nhost_openpgp = {}",
             host.key_id(),
-            public.to_base64().unwrap()
+            public
         );
         let site = Administered::start(Project::Ours, &section("web1", &settings));
         let config = format!(

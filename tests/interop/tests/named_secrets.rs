@@ -5,10 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use nightlatch_core::time::Wall;
 use nightlatch_interop::administered::{Administered, section};
+use nightlatch_interop::machine::host_openpgp;
 use nightlatch_interop::programs::{Project, ours};
-use nightlatch_openpgp::{Algorithm, GenerateOptions, PublicKey, generate};
+use nightlatch_interop::pty::Terminal;
 use nightlatch_test_support::programs;
 use serde_json::Value;
 
@@ -22,8 +22,12 @@ struct Desk {
 
 impl Desk {
     fn new(sections: &str) -> Self {
+        Self::with(Project::Ours, sections)
+    }
+
+    fn with(project: Project, sections: &str) -> Self {
         let desk = Self {
-            site: Administered::start(Project::Ours, sections),
+            site: Administered::start(project, sections),
             home: tempfile::tempdir().unwrap(),
         };
         let made = desk.run(&["admin-key", "new", "--no-passphrase"], b"");
@@ -32,11 +36,16 @@ impl Desk {
     }
 
     fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
+        programs::run(&mut self.command(arguments), input)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(ours("nightlatch"));
         command.args(arguments).current_dir(self.home.path());
         command.env("HOME", self.home.path());
         command.env_remove("XDG_CONFIG_HOME");
-        programs::run(self.site.on_bus(&mut command), input)
+        self.site.on_bus(&mut command);
+        command
     }
 
     /// Runs it and returns what it said.
@@ -51,6 +60,13 @@ impl Desk {
         let output = self.run(arguments, input);
         assert!(!output.status.success(), "{arguments:?}: {}", said(&output));
         said(&output)
+    }
+
+    /// Runs it, and returns what it printed.
+    fn print(&self, arguments: &[&str], input: &[u8]) -> String {
+        let output = self.run(arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// What the server keeps.
@@ -74,22 +90,11 @@ fn with_host_key(name: &str) -> String {
     let id = format!("{:0>2x}", name.bytes().map(u32::from).sum::<u32>() % 251).repeat(32);
     section(
         name,
-        &format!("{SETTINGS}host_key_id = {id}\nhost_openpgp = {}", openpgp()),
+        &format!(
+            "{SETTINGS}host_key_id = {id}\nhost_openpgp = {}",
+            host_openpgp().1
+        ),
     )
-}
-
-fn openpgp() -> String {
-    let pair = generate(&GenerateOptions {
-        primary: Algorithm::Curve25519,
-        encryption: Algorithm::Curve25519,
-        name: "host",
-        comment: "",
-        email: "",
-        created: Wall::from_unix_micros(0),
-        expires: None,
-    });
-    let key = PublicKey::from_armored(pair.unwrap().public_armored.as_bytes());
-    key.unwrap().to_base64().unwrap()
 }
 
 #[test]
@@ -205,4 +210,130 @@ fn a_changed_key_stops_the_whole_selection_until_it_is_accepted() {
     assert!(desk.list().is_empty(), "{before:?}");
     desk.succeed(&[&put[..], &["--accept-changed-key", word]].concat(), b"y");
     assert_eq!(desk.list().len(), 2);
+}
+
+#[test]
+fn a_stock_server_keeps_no_named_secrets() {
+    let section = with_host_key("web1");
+    let desk = Desk::with(Project::Stock, &section);
+    fs::write(desk.at("section"), &section).unwrap();
+    let seal = [
+        "secret",
+        "seal",
+        "a",
+        "--host-key",
+        "section",
+        "-o",
+        "sealed",
+    ];
+    desk.succeed(&seal, b"value");
+    for arguments in [
+        &["secret", "put", "a", "web1"][..],
+        &["secret", "put", "a", "--all", "--approval", "--yes"],
+        &["secret", "put", "--sealed", "sealed"],
+        &["secret", "list"],
+        &["secret", "remove", "a", "web1", "--yes"],
+    ] {
+        let output = desk.run(arguments, b"value");
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(69), "{arguments:?}: {told}");
+        let expected = "this server keeps no named secrets: it is a Mandos server";
+        assert!(told.contains(expected), "{arguments:?}: {told}");
+    }
+    let told = desk.fail(&["secret", "history", "a", "web1"], b"");
+    assert!(told.contains("this server keeps no audit log"), "{told}");
+}
+
+#[test]
+fn one_value_is_made_for_all_machines_or_one_for_each() {
+    let sections = ["web1", "web2"].map(with_host_key).concat();
+    let desk = Desk::new(&sections);
+    let put = ["secret", "put", "backup.key", "--all", "--yes", "--print"];
+    let printed = desk.print(&[&put[..], &["--generate", "--each"]].concat(), b"");
+    let lines: Vec<(&str, &str)> = printed
+        .lines()
+        .map(|line| line.split_once('\t').unwrap())
+        .collect();
+    let [("web1", one), ("web2", other)] = lines[..] else {
+        panic!("{printed}");
+    };
+    assert_eq!((one.len(), other.len()), (32, 32));
+    assert_ne!(one, other);
+    assert_eq!(desk.list().len(), 2);
+    let printed = desk.print(&[&put[..], &["--generate=40"]].concat(), b"");
+    assert_eq!(printed.trim_end().len(), 40, "{printed}");
+    let told = desk.fail(&["secret", "put", "a", "--all", "--yes", "--each"], b"x");
+    assert!(told.contains("--generate"), "{told}");
+}
+
+#[test]
+fn outcomes_and_history_are_json_for_programs() {
+    let sections = ["web1", "web2"].map(with_host_key).concat();
+    let desk = Desk::new(&sections);
+    let put = ["secret", "put", "tls.key", "--all", "--yes", "--json"];
+    let outcome: Value = serde_json::from_str(&desk.print(&put, b"value")).unwrap();
+    let listed = desk.list();
+    for (index, client) in ["web1", "web2"].iter().enumerate() {
+        let (line, listed) = (&outcome[index], &listed[index]);
+        assert_eq!(line["client"], *client);
+        for key in ["client", "name", "host_key_id", "serial", "approval"] {
+            assert_eq!(line[key], listed[key], "{key}");
+        }
+        assert_eq!(line["done"], true);
+    }
+    let remove = ["secret", "remove", "tls.key", "web1", "--yes", "--json"];
+    let removed: Value = serde_json::from_str(&desk.print(&remove, b"")).unwrap();
+    let done = serde_json::json!([{"client": "web1", "done": true, "error": null}]);
+    assert_eq!(removed, done);
+    let history = ["secret", "history", "tls.key", "web1", "--json"];
+    let history = desk.print(&history, b"");
+    let kinds: Vec<Value> = history
+        .lines()
+        .map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["record"]["secret"], "tls.key", "{line}");
+            line["record"]["kind"].clone()
+        })
+        .collect();
+    assert_eq!(kinds, ["secret-put", "secret-removed"]);
+    // That of a machine that is no client any more.
+    desk.succeed(&["remove", "web2", "--yes"], b"");
+    let host = desk.list()[0]["host_key_id"].as_str().unwrap().to_owned();
+    let remove = ["secret", "remove", "tls.key", &host, "--yes", "--json"];
+    let removed: Value = serde_json::from_str(&desk.print(&remove, b"")).unwrap();
+    let done = serde_json::json!([{"client": host, "done": true, "error": null}]);
+    assert_eq!(removed, done);
+    assert!(desk.list().is_empty());
+}
+
+#[test]
+fn nothing_that_is_typed_is_shown() {
+    let desk = Desk::new(&with_host_key("web1"));
+    let terminal = Terminal::new();
+    let answer = |question: &str, typed: &str| {
+        terminal.wait_for(question);
+        assert!(!terminal.echoes(), "{question}");
+        terminal.type_in(format!("{typed}\n").as_bytes());
+    };
+    let key = desk.at("locked");
+    let key = key.to_str().unwrap();
+    let seat = terminal.start(&desk.command(&["admin-key", "new", "--file", key]));
+    answer("New passphrase of the admin key: ", "correct horse");
+    answer("Repeat passphrase: ", "correct horse");
+    let output = seat.finish();
+    assert!(output.status.success(), "{}", terminal.rest());
+    let put = ["secret", "put", "a", "web1", "--admin-key", key];
+    let seat = terminal.start(&desk.command(&put));
+    answer("Passphrase of the admin key", "correct horse");
+    answer("Value of a: ", "battery");
+    answer("Repeat the value: ", "staple");
+    terminal.wait_for("try again");
+    answer("Value of a: ", "battery");
+    answer("Repeat the value: ", "battery");
+    let output = seat.finish();
+    let shown = terminal.rest();
+    assert!(output.status.success(), "{shown}");
+    assert!(output.stdout.is_empty());
+    assert!(!shown.contains("battery"), "{shown}");
+    assert_eq!(desk.list().len(), 1);
 }

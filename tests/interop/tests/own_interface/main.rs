@@ -218,3 +218,21 @@ fn ten_thousand_machines_are_one_call() {
         assert_eq!(text.lines().count(), 10_001, "{arguments:?}");
     }
 }
+
+/// The stand-in knows no calls about named secrets, as an earlier version.
+#[test]
+fn an_earlier_server_keeps_no_named_secrets() {
+    let server = StandIn::start();
+    for arguments in [
+        &["secret", "put", "a", "foo"][..],
+        &["secret", "put", "a", "--all", "--no-approval", "--yes"],
+        &["secret", "list"],
+        &["secret", "remove", "a", "foo", "--yes"],
+    ] {
+        let output = run(&server, arguments, "value");
+        let said = "this server keeps no named secrets: it is an earlier version";
+        refused(&output, 69, said);
+    }
+    let output = run(&server, &["secret", "history", "a", "foo"], "");
+    assert!(output.status.success(), "{output:?}");
+}
