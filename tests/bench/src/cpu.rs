@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// Seconds of processor time that a process and all its descendants have taken, those included that
 /// have ended and were waited for.
 pub(crate) fn of_tree(pid: u32) -> f64 {
@@ -17,6 +19,12 @@ pub(crate) fn of_tree(pid: u32) -> f64 {
 /// Without its children.
 pub(crate) fn of_itself(pid: u32) -> f64 {
     of_process(pid).own
+}
+
+/// Seconds of processor time that the calling thread has taken (clock_gettime(2), `CLOCK_THREAD_CPUTIME_ID`).
+pub(crate) fn of_this_thread() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 struct Times {

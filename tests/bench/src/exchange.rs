@@ -6,31 +6,26 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::cpu::of_this_thread;
 
 const EXCHANGES: u32 = 10_000;
 
-/// Number of bytes in each turn of an unlock, as captured: greeting, ClientHello, the machine's flight, the server's
-/// flight, and the payload up to the close_notify.
-const GREETING: usize = 3;
-const HELLO: usize = 1430;
-const MACHINE: usize = 1500;
-const SERVER: usize = 230;
-const PAYLOAD: usize = 540;
+/// More than any turn of an unlock has.
+const MAX_TURN: usize = 4096;
 
-/// Connections for each second of the server's processor, `at_a_time` of them side by side.
-pub(crate) fn a_second(at_a_time: usize) -> f64 {
+/// Connections of `turns`, the peer's first, for each second of the server's processor, `at_a_time` of them side by side.
+pub(crate) fn a_second(turns: &[usize], at_a_time: usize) -> f64 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let left = AtomicU32::new(EXCHANGES);
     let take = |it: u32| it.checked_sub(1);
     thread::scope(|scope| {
         let server = scope.spawn(|| {
-            let start = processor_time();
+            let start = of_this_thread();
             for _ in 0..EXCHANGES {
-                serve(listener.accept().unwrap().0);
+                serve(listener.accept().unwrap().0, turns);
             }
-            processor_time() - start
+            of_this_thread() - start
         });
         for _ in 0..at_a_time {
             scope.spawn(|| {
@@ -38,7 +33,10 @@ pub(crate) fn a_second(at_a_time: usize) -> f64 {
                     .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
                     .is_ok()
                 {
-                    ask(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
+                    ask(
+                        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap(),
+                        turns,
+                    );
                 }
             });
         }
@@ -46,30 +44,26 @@ pub(crate) fn a_second(at_a_time: usize) -> f64 {
     })
 }
 
-fn serve(mut peer: TcpStream) {
-    peer.set_nodelay(true).unwrap();
-    let mut buffer = [0; 2048];
-    peer.read_exact(&mut buffer[..GREETING]).unwrap();
-    peer.write_all(&[0; HELLO]).unwrap();
-    peer.read_exact(&mut buffer[..MACHINE]).unwrap();
-    peer.write_all(&[0; SERVER]).unwrap();
-    peer.write_all(&[0; PAYLOAD]).unwrap();
+fn serve(mut peer: TcpStream, turns: &[usize]) {
+    take_turns(&mut peer, turns, false);
     peer.shutdown(Shutdown::Write).unwrap();
-    let _ = peer.read(&mut buffer);
+    let _ = peer.read(&mut [0]);
 }
 
-fn ask(mut server: TcpStream) {
-    server.set_nodelay(true).unwrap();
-    let mut buffer = [0; 2048];
-    server.write_all(&[0; GREETING]).unwrap();
-    server.read_exact(&mut buffer[..HELLO]).unwrap();
-    server.write_all(&[0; MACHINE]).unwrap();
-    server.read_exact(&mut buffer[..SERVER + PAYLOAD]).unwrap();
-    let _ = server.read(&mut buffer);
+fn ask(mut server: TcpStream, turns: &[usize]) {
+    take_turns(&mut server, turns, true);
+    let _ = server.read(&mut [0]);
 }
 
-/// Seconds that this thread has run.
-fn processor_time() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+fn take_turns(stream: &mut TcpStream, turns: &[usize], mut is_mine: bool) {
+    stream.set_nodelay(true).unwrap();
+    let mut buffer = [0; MAX_TURN];
+    for turn in turns {
+        let bytes = &mut buffer[..*turn];
+        match is_mine {
+            true => stream.write_all(bytes).unwrap(),
+            false => stream.read_exact(bytes).unwrap(),
+        }
+        is_mine = !is_mine;
+    }
 }

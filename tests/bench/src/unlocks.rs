@@ -6,6 +6,7 @@ use nightlatch_interop::machine::TestMachine;
 use nightlatch_interop::programs::Project;
 
 use crate::fleet::{BenchFleet, FetchResults, quantile};
+use crate::handshake::HandshakeBound;
 use crate::{Setup, clock, cpu, exchange, handshake, megabytes, memory, name, serve};
 
 /// Releases are measured, not the shells that run checks: each release would start one.
@@ -64,7 +65,7 @@ pub(crate) fn rate(setup: &Setup) {
     println!("\n| what | for each CPU second | nightlatch reaches |\n|---|---|---|");
     for (what, of) in [
         (
-            "the server's side of the handshake, in memory",
+            "the server's side of handshake and request, in memory",
             Bounds::handshake as fn(&Bounds) -> f64,
         ),
         ("the same bytes over TCP, without TLS", Bounds::exchange),
@@ -83,9 +84,10 @@ struct Bounds {
 
 impl Bounds {
     fn measure(machine: &TestMachine, at_a_time: usize) -> Self {
+        let HandshakeBound { a_second, turns } = handshake::measure(payload(machine));
         Self {
-            handshakes: handshake::a_second(payload(machine)),
-            exchanges: exchange::a_second(at_a_time),
+            handshakes: a_second,
+            exchanges: exchange::a_second(&turns, at_a_time),
         }
     }
 
