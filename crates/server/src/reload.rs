@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use nightlatch_core::checker::Checker;
 use nightlatch_core::error_chain::format_error;
-use nightlatch_sys::clock;
 use nightlatch_sys::privileges::Account;
+use nightlatch_sys::{clock, memory};
 use sd_notify::NotifyState;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -113,6 +113,8 @@ impl Reloader {
                 Reloaded::Durable => {
                     warnings.set(Topic::Configuration, Vec::new());
                     warn_if_pings_are_not_allowed(pings, &warnings);
+                    // Not waited for: nothing depends on it.
+                    drop(tokio::task::spawn_blocking(memory::release_freed));
                     // The socket, the state and the log keep the settings of the start.
                     info!(
                         clients,

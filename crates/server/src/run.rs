@@ -14,8 +14,8 @@ use nightlatch_core::settings::server::ServerSettings;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::tls::ServerTls;
 use nightlatch_store::{SqliteStore, Store};
-use nightlatch_sys::clock;
 use nightlatch_sys::spawner::{self, Spawner};
+use nightlatch_sys::{clock, memory};
 use tracing::{error, info, warn};
 
 use crate::accounts::{Accounts, NOT_SEPARATED};
@@ -133,6 +133,8 @@ pub fn serve(options: ServerOptions) -> Result<(), RunError> {
         clock::now(),
         &mut random::up_to,
     );
+    // Most of it held the text of the configuration.
+    memory::release_freed();
     let pings = registry
         .iter()
         .any(|(_, client)| client.settings().checker.is_ping());

@@ -56,6 +56,17 @@ pub fn lock_limit() -> Option<u64> {
     rustix::process::getrlimit(Resource::Memlock).current
 }
 
+/// Returns freed memory to the kernel (malloc_trim(3)): for the end of work that needed much more than stays in use.
+/// Others that allocate meanwhile may wait, some ten milliseconds for each hundred megabytes. Does nothing with another C
+/// library than GNU's.
+pub fn release_freed() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: memory that is in use stays as it is.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rustix::thread::{CapabilitySet, capabilities};

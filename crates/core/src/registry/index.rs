@@ -1,6 +1,7 @@
 //! Lookup of clients by key id and by name.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::client::Client;
 use crate::event::ClientId;
@@ -11,10 +12,14 @@ use crate::name::ClientName;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     names: HashMap<ClientName, ClientId>,
-    keys: HashMap<KeyId, Holders>,
-    /// Host keys. One that is a boot key too finds nobody.
-    hosts: HashMap<KeyId, BTreeSet<(u32, ClientId)>>,
+    keys: KeyTable,
+    /// Host keys. One that is a boot key too finds nobody. Of several clients the first counts; no configuration has two.
+    hosts: KeyTable,
 }
+
+/// Keys and their clients.
+#[derive(Debug, Default)]
+struct KeyTable(HashMap<KeyId, Holders>);
 
 /// The keys of a client.
 #[derive(Clone, Copy, Debug)]
@@ -44,19 +49,18 @@ struct Holders {
 
 impl Index {
     pub(super) fn by_key(&self, key: &KeyId) -> Option<ClientId> {
-        self.keys.get(key).map(|holders| holders.first.1)
+        self.keys.first(key)
     }
 
     /// The client whose machine is up when this key is proved.
     pub(super) fn by_host_key(&self, key: &KeyId) -> Option<ClientId> {
-        let is_boot_key = self.keys.contains_key(key);
-        let (_, first) = self.hosts.get(key).filter(|_| !is_boot_key)?.first()?;
-        Some(*first)
+        let is_boot_key = self.keys.0.contains_key(key);
+        self.hosts.first(key).filter(|_| !is_boot_key)
     }
 
     /// Number of host keys.
     pub(super) fn hosts(&self) -> usize {
-        self.hosts.len()
+        self.hosts.0.len()
     }
 
     pub(super) fn by_name(&self, name: &str) -> Option<ClientId> {
@@ -71,51 +75,74 @@ impl Index {
 
     fn insert_keys(&mut self, id: ClientId, keys: ClientKeys<'_>) {
         if let Some(key) = keys.boot {
-            self.insert_key(id, key, keys.place);
+            self.keys.insert(*key, (keys.place, id));
         }
         if let Some(key) = keys.host {
-            // Of several the first counts; no configuration has two.
-            let holders = self.hosts.entry(*key).or_default();
-            holders.insert((keys.place, id));
-        }
-    }
-
-    fn insert_key(&mut self, id: ClientId, key: &KeyId, place: u32) {
-        let mut new = (place, id);
-        match self.keys.get_mut(key) {
-            Some(holders) => {
-                if new < holders.first {
-                    std::mem::swap(&mut new, &mut holders.first);
-                }
-                holders.others.push(new);
-            }
-            None => {
-                let alone = Holders {
-                    first: new,
-                    others: Vec::new(),
-                };
-                self.keys.insert(*key, alone);
-            }
+            self.hosts.insert(*key, (keys.place, id));
         }
     }
 
     pub(super) fn remove(&mut self, id: ClientId, name: &ClientName, keys: ClientKeys<'_>) {
         self.names.remove(name);
         if let Some(key) = keys.boot {
-            self.remove_key(id, key);
+            self.keys.remove(key, id);
         }
-        if let Some(key) = keys.host
-            && let Some(holders) = self.hosts.get_mut(key)
-        {
-            holders.retain(|(_, other)| *other != id);
-            if holders.is_empty() {
-                self.hosts.remove(key);
+        if let Some(key) = keys.host {
+            self.hosts.remove(key, id);
+        }
+    }
+
+    /// All clients with this key.
+    pub(super) fn holders(&self, key: &KeyId) -> impl Iterator<Item = ClientId> {
+        let holders = self.keys.0.get(key).into_iter();
+        holders
+            .flat_map(|it| std::iter::once(it.first.1).chain(it.others.iter().map(|(_, id)| *id)))
+    }
+
+    /// Keys of several clients, each with the client that counts.
+    pub(super) fn shared_keys(&self) -> impl Iterator<Item = (&KeyId, ClientId)> {
+        let shared_keys = self.keys.0.iter().filter(|(_, it)| !it.others.is_empty());
+        shared_keys.map(|(key, holders)| (key, holders.first.1))
+    }
+
+    /// Rebuilds the tables of keys after places or keys have changed.
+    pub(super) fn set_keys<'a>(
+        &mut self,
+        holders: impl Iterator<Item = (ClientId, ClientKeys<'a>)>,
+    ) {
+        self.keys.0.clear();
+        self.hosts.0.clear();
+        for (id, keys) in holders {
+            self.insert_keys(id, keys);
+        }
+    }
+}
+
+impl KeyTable {
+    fn first(&self, key: &KeyId) -> Option<ClientId> {
+        self.0.get(key).map(|holders| holders.first.1)
+    }
+
+    fn insert(&mut self, key: KeyId, mut new: (u32, ClientId)) {
+        match self.0.entry(key) {
+            Entry::Occupied(entry) => {
+                let holders = entry.into_mut();
+                if new < holders.first {
+                    std::mem::swap(&mut new, &mut holders.first);
+                }
+                holders.others.push(new);
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Holders {
+                    first: new,
+                    others: Vec::new(),
+                });
             }
         }
     }
 
-    fn remove_key(&mut self, id: ClientId, key: &KeyId) {
-        let Some(holders) = self.keys.get_mut(key) else {
+    fn remove(&mut self, key: &KeyId, id: ClientId) {
+        let Some(holders) = self.0.get_mut(key) else {
             return;
         };
         holders.others.retain(|(_, other)| *other != id);
@@ -128,33 +155,8 @@ impl Index {
                 holders.others.retain(|other| *other != next);
             }
             None => {
-                self.keys.remove(key);
+                self.0.remove(key);
             }
-        }
-    }
-
-    /// All clients with this key.
-    pub(super) fn holders(&self, key: &KeyId) -> impl Iterator<Item = ClientId> {
-        let holders = self.keys.get(key).into_iter();
-        holders
-            .flat_map(|it| std::iter::once(it.first.1).chain(it.others.iter().map(|(_, id)| *id)))
-    }
-
-    /// Keys of several clients, each with the client that counts.
-    pub(super) fn shared_keys(&self) -> impl Iterator<Item = (&KeyId, ClientId)> {
-        let shared_keys = self.keys.iter().filter(|(_, it)| !it.others.is_empty());
-        shared_keys.map(|(key, holders)| (key, holders.first.1))
-    }
-
-    /// Rebuilds the tables of keys after places or keys have changed.
-    pub(super) fn set_keys<'a>(
-        &mut self,
-        holders: impl Iterator<Item = (ClientId, ClientKeys<'a>)>,
-    ) {
-        self.keys.clear();
-        self.hosts.clear();
-        for (id, keys) in holders {
-            self.insert_keys(id, keys);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use super::clients::Clients;
 use super::identity::{ClientIdentity, match_sections};
 use super::tombstones::{TombstoneIndex, stricter};
 use super::{
@@ -53,7 +54,7 @@ impl Registry {
         let configured = configured.into();
         let mut registry = Self {
             boot,
-            clients: BTreeMap::new(),
+            clients: Clients::default(),
             next_id: 0,
             index: Index::default(),
             removed: BTreeMap::new(),

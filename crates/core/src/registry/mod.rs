@@ -5,6 +5,7 @@
 
 mod action;
 mod checks;
+mod clients;
 mod control;
 mod decisions;
 mod forecast;
@@ -30,6 +31,7 @@ pub use action::{
     RequestAnswer,
 };
 use checks::CheckQueue;
+use clients::Clients;
 pub use forecast::ReleaseForecast;
 use index::{ClientKeys, Index};
 pub use judge::PendingDecision;
@@ -57,6 +59,9 @@ use crate::key_id::KeyId;
 use crate::name::ClientName;
 use crate::time::{BootId, Monotonic, Now};
 
+/// Capacity of the queue of actions that is given back: that of a start with many new clients.
+const MANY_ACTIONS: usize = 4096;
+
 /// All clients of the server.
 ///
 /// Every `handle_*` first handles what was due before, so a late caller changes nothing: an expired client stays
@@ -64,7 +69,7 @@ use crate::time::{BootId, Monotonic, Now};
 #[derive(Debug)]
 pub struct Registry {
     boot: BootId,
-    clients: BTreeMap<ClientId, Client>,
+    clients: Clients,
     next_id: u32,
     index: Index,
     /// Clients that were removed at run time while still configured; they stay removed.
@@ -93,7 +98,11 @@ pub struct Registry {
 impl Registry {
     /// The next action to carry out; `None` when there is none.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if self.actions.is_empty() && self.actions.capacity() > MANY_ACTIONS {
+            self.actions.shrink_to_fit();
+        }
+        action
     }
 
     /// Time of the next [`Self::handle_timeout`]; `None` when nothing is scheduled.

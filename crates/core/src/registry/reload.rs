@@ -129,12 +129,12 @@ impl Registry {
         random_delay: RandomDelay<'_>,
     ) -> Result<(), MassRemoval> {
         let configured = configured.into();
-        let known = self.clients.values().filter(|client| !client.added);
-        if !may_drop
-            && let Some(removal) =
-                find_mass_removal(&configured.clients, known.map(identity).collect())
-        {
-            return Err(removal);
+        if !may_drop {
+            let known = self.clients.values().filter(|client| !client.added);
+            let known = known.map(identity).collect();
+            if let Some(removal) = find_mass_removal(&configured.clients, known) {
+                return Err(removal);
+            }
         }
         self.is_complete = configured.is_complete;
         self.handle_timeout(now);

@@ -301,7 +301,7 @@ impl Journal {
                 }
             }
             Err(failure) => {
-                let not_durable = self.outbox.failed(commit.changes);
+                let not_durable = self.outbox.failed(commit.unwritten);
                 self.given_up = stopping;
                 self.flush_at = Some(Instant::now() + RETRY_COMMIT);
                 if !was_failing {
