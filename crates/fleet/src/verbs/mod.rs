@@ -66,7 +66,8 @@ pub enum ServerVerb {
     ///
     /// An approval is for one request. Where several wait with the key of one machine, all but one are not
     /// its own: then nothing is approved, they are listed, and --request says which one is meant. Where a
-    /// denial counts, it is taken back, and the next request waits.
+    /// denial counts, it is taken back, and the next request waits. A pattern and --all approve the requests of
+    /// boots only, never one for a named secret.
     #[command(after_help = "Examples:
   nightlatch wait foo.example --until waiting && nightlatch approve foo.example
   nightlatch approve foo.example --request 481516")]
