@@ -175,6 +175,7 @@ async fn put(options: &PutOptions, now: Wall) -> Result<u8, Failure> {
         true => values.taken(&hosts, &report),
         false => Vec::new(),
     };
+    ask_approvals(&server, &mut report).await;
     // The outcome comes first: the values may go to a pipe that is closed.
     let status = report.finish(options.json)?;
     let written = printed
@@ -206,6 +207,17 @@ impl Approvals {
             Some(approval) => Self::All(approval),
             None => Self::Stay(secrets),
         })
+    }
+}
+
+/// Asks the server which approvals stay, where the command line does not say it. An error leaves the list from before the
+/// puts: they are done.
+async fn ask_approvals(server: &MandosProxy, report: &mut Report) {
+    if report.needs_secrets() {
+        match server.secrets(None).await {
+            Ok(secrets) => report.set_secrets(secrets),
+            Err(error) => secret::failure(error).report(),
+        }
     }
 }
 
@@ -387,6 +399,7 @@ async fn put_sealed(options: &PutOptions) -> Result<u8, Failure> {
     for batch in deliveries.chunks(BATCH) {
         deliver(&server, batch, options, &mut report).await;
     }
+    ask_approvals(&server, &mut report).await;
     report.finish(options.json)
 }
 

@@ -275,7 +275,7 @@ fn lost_secrets(saved: &Saved) -> Vec<String> {
     let line = |lost| {
         format!(
             "{lost} named secrets in the state cannot be read, and their machines do not get them: look at those that are \
-             left (nightlatch secret list), and put the others again"
+             left (nightlatch secret list), and put the others again, with --approval where a person is to decide"
         )
     };
     lost.map(line).into_iter().collect()

@@ -140,11 +140,11 @@ impl NamedSecrets {
     }
 
     /// After a loss of the state: the secrets that were put need approval until one is put that lifts it, as some may have
-    /// been removed since. Returns the changed rows.
+    /// been removed since. So do those that were removed, once they are put again. Returns the changed rows.
     pub(super) fn distrust(&mut self) -> Vec<SavedSecret> {
         let rows = self.by_host.values_mut().flat_map(BTreeMap::values_mut);
-        let in_force = rows.filter(|row| row.sealed.is_some() && !row.approval);
-        let distrusted = in_force.map(|row| {
+        let without = rows.filter(|row| !row.approval);
+        let distrusted = without.map(|row| {
             row.approval = true;
             row.clone()
         });

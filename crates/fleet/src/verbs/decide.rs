@@ -98,7 +98,17 @@ pub(crate) async fn run(
         if let Some(waiting) = waiting.as_mut().filter(|_| boots_only) {
             waiting.retain(|request| request.secret.is_none());
         }
-        decide(approve, server.clone(), (*client).clone(), waiting, now)
+        let is_over = boots_only && waiting.as_ref().is_some_and(Vec::is_empty);
+        let (server, client) = (server.clone(), (*client).clone());
+        async move {
+            match is_over {
+                // Without a request an approval lifts a denial, which may be the one that ended it.
+                true => Err(BusError::NoRequest(
+                    "its request ended meanwhile".to_owned(),
+                )),
+                false => decide(approve, server, client, waiting, now).await,
+            }
+        }
     };
     let answers = concurrent::for_each(&selection.clients, call).await;
     outcome::print(done(approve), &selection.clients, answers, &options.sure)

@@ -21,19 +21,21 @@ pub(super) struct Report {
 pub(super) enum Approvals {
     /// For all machines the same: `--approval` or `--no-approval`.
     All(bool),
-    /// For each machine as for the value that the server has: these are all its secrets.
+    /// For each machine as before: these are all secrets of the server, before a dry run and else after it.
     Stay(Vec<SecretView>),
 }
 
 impl Approvals {
-    fn of(&self, done: &Done) -> bool {
+    /// `None` where the server lists no such secret: it remembers the approval of one that was removed, and does not tell.
+    fn of(&self, done: &Done) -> Option<bool> {
         match self {
-            Self::All(approval) => *approval,
-            Self::Stay(secrets) => secrets.iter().any(|it| {
-                it.approval
-                    && it.name == done.name.as_str()
-                    && it.host_key_id.parse() == Ok(done.host)
-            }),
+            Self::All(approval) => Some(*approval),
+            Self::Stay(secrets) => {
+                let is_it = |it: &&SecretView| {
+                    it.name == done.name.as_str() && it.host_key_id.parse() == Ok(done.host)
+                };
+                secrets.iter().find(is_it).map(|it| it.approval)
+            }
         }
     }
 }
@@ -97,6 +99,19 @@ impl Report {
         !self.dry_run && lines.any(|line| line.client == client && line.outcome.is_ok())
     }
 
+    /// The server's secrets after all puts.
+    pub(super) fn set_secrets(&mut self, secrets: Vec<SecretView>) {
+        if let Approvals::Stay(before) = &mut self.approvals {
+            *before = secrets;
+        }
+    }
+
+    /// True when only the server can say which approvals stay, once all is put.
+    pub(super) fn needs_secrets(&self) -> bool {
+        let is_any_done = self.lines.iter().any(|line| line.outcome.is_ok());
+        !self.dry_run && is_any_done && matches!(self.approvals, Approvals::Stay(_))
+    }
+
     /// Prints the outcome; gives the exit status, that of the first failure.
     pub(super) fn finish(self, json: bool) -> Result<u8, Failure> {
         if json {
@@ -149,7 +164,7 @@ impl Report {
         }
         let done = self.lines.iter().filter(|line| {
             let done = line.outcome.as_ref().ok();
-            done.is_some_and(|done| self.approvals.of(done))
+            done.and_then(|done| self.approvals.of(done)) == Some(true)
         });
         let clients: Vec<&str> = done.map(|line| line.client.as_str()).collect();
         (!clients.is_empty()).then(|| {
@@ -165,7 +180,7 @@ impl Report {
             name: done.map_or(self.name.as_str(), |done| done.name.as_str()),
             host_key_id: done.map(|done| done.host.to_string()),
             serial: done.map(|done| done.serial),
-            approval: done.map(|done| self.approvals.of(done)),
+            approval: done.and_then(|done| self.approvals.of(done)),
             done: done.is_some() && !self.dry_run,
             dry_run: self.dry_run,
             error: line.outcome.as_ref().err().map(Failure::to_string),
@@ -212,7 +227,7 @@ mod tests {
             let lines = report.lines.iter().map(|it| report.json(it).approval);
             lines.collect::<Vec<_>>()
         };
-        assert_eq!(json(&stays), [Some(false), Some(true), Some(false)]);
+        assert_eq!(json(&stays), [Some(false), Some(true), None]);
         let ends = report(Approvals::All(false));
         assert_eq!(ends.approval_line(), None);
         assert_eq!(json(&ends), [Some(false); 3]);

@@ -299,7 +299,7 @@ impl Registry {
             |name: &&SecretName| client.named.needs_approval(name) && !before.needs_approval(name);
         let stricter: Vec<SecretName> = names.filter(is_stricter).cloned().collect();
         for name in stricter {
-            // What was granted without a person, and is not sent.
+            // Also what a person has approved and is not sent: the request is judged by one policy as a whole.
             self.revoke_named(id, &name, Refusal::SecretChanged);
         }
         for name in changed {
@@ -311,7 +311,7 @@ impl Registry {
                 Some(sealed) => {
                     let header = sealed.header();
                     let put = self.named.row(&header.host, &name);
-                    let put = put.is_some_and(|row| row.sealed.is_some() && row.approval);
+                    let put = put.is_some_and(|row| row.approval);
                     let needed = put || before.needs_approval(&name);
                     Event::SecretPut {
                         client: id,
@@ -396,12 +396,12 @@ impl Registry {
 
     fn store_secret(&mut self, id: Option<ClientId>, row: SavedSecret, durability: Durability) {
         let client = id.and_then(|id| self.name(id)).cloned();
-        let host = row.host;
+        let (host, name) = (row.host, row.name.clone());
         self.named.insert(row.clone());
         let secret = Box::new(row);
         let change = Change::PutSecret { client, secret };
         self.push_action(Action::Persist(change, durability));
-        while let Some(oldest) = self.named.drop_removed(&host) {
+        while let Some(oldest) = self.named.drop_removed(&host, &name) {
             let change = Change::DeleteSecret(host, oldest);
             self.push_action(Action::Persist(change, Durability::Soon));
         }
@@ -430,13 +430,14 @@ impl Registry {
 }
 
 impl NamedSecrets {
-    /// Forgets the secret that was removed first, where too many are remembered.
-    fn drop_removed(&mut self, host: &KeyId) -> Option<SecretName> {
+    /// Forgets the secret that was removed first, where too many are remembered; never `newest`, whatever the clock says.
+    fn drop_removed(&mut self, host: &KeyId, newest: &SecretName) -> Option<SecretName> {
         let removed = || self.of_host(host).filter(|row| row.sealed.is_none());
         if removed().count() <= MAX_REMOVED {
             return None;
         }
-        let oldest = removed().min_by_key(|row| row.put)?;
+        let others = removed().filter(|row| row.name != *newest);
+        let oldest = others.min_by_key(|row| row.put)?;
         let name = oldest.name.clone();
         self.by_host.get_mut(host)?.remove(&name);
         Some(name)

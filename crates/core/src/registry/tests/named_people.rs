@@ -115,9 +115,24 @@ fn approval_stays_over_a_removal_and_a_value_of_the_section() {
     };
     assert!(has_event(&actions, &put));
     assert!(world.is_released_named());
-    // Its value goes with it, and what the administrator has said about what is put counts again.
+    // So it is over a removal.
     read(&mut world, true, guarded(|_| {}));
     world.put(sealed(8, |_| {})).unwrap();
+    world.remove("pin").unwrap();
+    let actions = read(&mut world, true, in_file(9, false));
+    let lifted = |action: &Action| {
+        matches!(
+            action,
+            Action::Event(Event::SecretPut {
+                approval: PutApproval::Lifted,
+                ..
+            })
+        )
+    };
+    assert!(actions.iter().any(lifted));
+    // Its value goes with it, and what the administrator has said about what is put counts again.
+    read(&mut world, true, guarded(|_| {}));
+    world.put(sealed(10, |_| {})).unwrap();
     assert_eq!(world.answer_to_get(), None);
 }
 

@@ -97,6 +97,28 @@ fn a_machine_has_a_bounded_number_of_them() {
     }
     world.disk.flush();
     assert_eq!(world.disk.secrets.len(), 64 + 256);
+    // The last one is remembered, also where the clock was set back.
+    world.now.wall = Wall::from_unix_micros(0);
+    world.remove("n364").unwrap();
+    let error = world.put(sealed(4, |it| it.name = name("n364")));
+    assert!(
+        matches!(error, Err(NamedSecretError::NotNewer { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn after_a_loss_a_removed_secret_needs_a_person_once_it_is_put_again() {
+    let mut world = world();
+    world.put(sealed(5, |_| {})).unwrap();
+    world.remove("pin").unwrap();
+    world.disk.trust = Trust::None;
+    world.restart(guarded(|_| {}), seconds(1), false);
+    world.beat(1);
+    world.put(sealed(6, |_| {})).unwrap();
+    assert_eq!(world.answer_to_get(), None);
+    world.put_as(sealed(6, |_| {}), false).unwrap();
+    assert!(world.is_released_named());
 }
 
 #[test]
