@@ -25,8 +25,8 @@ use super::connections::Connections;
 /// from its answer.
 const FIND: Duration = Duration::from_secs(60);
 
-/// Of that, what is left at least for a server that comes after a queue.
-const LEAST: Duration = Duration::from_secs(30);
+/// The most time in the queue for connections that is added to [`FIND`]: a search ends, however many others ask.
+const QUEUE: Duration = Duration::from_secs(5 * 60);
 
 /// A server that lets a request wait says so every 30 s. One that is silent for so long is left.
 const SILENCE: Duration = Duration::from_secs(90);
@@ -34,12 +34,21 @@ const SILENCE: Duration = Duration::from_secs(90);
 /// The longest time for which a request waits at a server that does not say how long.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
+/// The longest time for which a request waits at a server, whatever that says: then other servers are asked, and this one
+/// again with the next request.
+const LONGEST_TOLD_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The greatest number of notices to wait within [`NOTICES_WITHIN`]. A server sends one every 30 s and at each change; one
+/// that sends more floods the machine, and is left.
+const MOST_NOTICES: u32 = 60;
+const NOTICES_WITHIN: Duration = Duration::from_secs(60);
+
 /// The answer of one server.
 #[derive(Debug)]
 pub(super) enum ServerAnswer {
-    /// What should be a sealed secret.
+    /// Bytes that should be a sealed secret.
     Given(NamedSecret),
-    /// It gives none.
+    /// The server gives no secret.
     Refused {
         reason: Option<ReasonWord>,
         retry: Option<Duration>,
@@ -50,7 +59,7 @@ pub(super) enum ServerAnswer {
 #[derive(Debug)]
 pub(super) struct CallerGone;
 
-/// One pass over the servers.
+/// A pass over the trusted servers for one secret: each answers once at most.
 pub(super) struct Pass<'a> {
     reporter: &'a Reporter,
     name: &'a SecretName,
@@ -62,7 +71,7 @@ pub(super) struct Pass<'a> {
     addresses: VecDeque<SocketAddr>,
     places: VecDeque<Place>,
     servers: usize,
-    until: Monotonic,
+    limit: SearchLimit,
 }
 
 impl<'a> Pass<'a> {
@@ -88,20 +97,20 @@ impl<'a> Pass<'a> {
             addresses,
             places,
             servers,
-            until: clock::now().mono.after(FIND),
+            limit: SearchLimit::new(clock::now().mono),
         }
     }
 
     /// The next answer of a server, with its key and its address; `None` when there is none left to ask.
     pub(super) fn next(&mut self) -> Result<Option<(KeyId, SocketAddr, ServerAnswer)>, CallerGone> {
-        while self.answered.len() < self.servers && clock::now().mono < self.until {
+        while self.answered.len() < self.servers && !self.limit.is_over(clock::now().mono) {
             // Before a name is resolved, which may take long.
             (self.tell)(&LocalAnswer::Trying)?;
             let Some(address) = self.next_address() else {
                 break;
             };
             if let Some((key, answer)) = self.ask(address)? {
-                self.until = clock::now().mono.after(FIND);
+                self.limit = SearchLimit::new(clock::now().mono);
                 return Ok(Some((key, address, answer)));
             }
         }
@@ -137,12 +146,13 @@ impl<'a> Pass<'a> {
         let fault = |error: &dyn std::fmt::Display| {
             log.debug(|| format!("cannot ask {address} for {}: {error}", self.name));
         };
+        let queued = clock::now().mono;
         let mut permit = self
             .connections
             .take(|| (self.tell)(&LocalAnswer::Trying))?;
         // Time in the queue is no time of this server's.
         let begin = clock::now().mono;
-        self.until = self.until.max(begin.after(LEAST));
+        self.limit.add_queue(begin.since(queued));
         let limits = Limits::heartbeat(begin.after(FIND));
         let (server, mut stream) = match connect(&self.reporter.tls, address, &limits) {
             Ok(connected) => connected,
@@ -163,10 +173,11 @@ impl<'a> Pass<'a> {
         };
         stream.renew(limits.reply());
         let mut is_gone = false;
-        let mut bound = WaitBound::new();
+        let mut bound = WaitBound::new(clock::now().mono);
         let mut waiting = |notice: &Waiting, stream: &mut DeadlineStream| {
             permit.waits();
-            stream.renew(bound.next(notice.left, clock::now().mono));
+            let left = bound.next(notice.left, clock::now().mono);
+            stream.renew(left.map_err(io::Error::other)?);
             (self.tell)(&LocalAnswer::Waiting(local(notice))).map_err(|CallerGone| {
                 is_gone = true;
                 io::ErrorKind::BrokenPipe.into()
@@ -203,32 +214,79 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// The end of a wait at one server: when the server has said that it is decided, and no sooner, however long that is.
+/// The end of the search for the next server that answers: [`FIND`] after its beginning, without the time in the queue for
+/// connections, of which [`QUEUE`] counts at most.
+#[derive(Debug)]
+struct SearchLimit {
+    until: Monotonic,
+    queue_left: Duration,
+}
+
+impl SearchLimit {
+    fn new(now: Monotonic) -> Self {
+        Self {
+            until: now.after(FIND),
+            queue_left: QUEUE,
+        }
+    }
+
+    fn is_over(&self, now: Monotonic) -> bool {
+        now >= self.until
+    }
+
+    /// A connection was queued for so long.
+    fn add_queue(&mut self, queued: Duration) {
+        let added = queued.min(self.queue_left);
+        self.queue_left -= added;
+        self.until = self.until.after(added);
+    }
+}
+
+/// The bounds of a wait at one server: its end, when the server has said that it is decided, and the pace of its notices.
+#[derive(Debug)]
 struct WaitBound {
     begin: Monotonic,
     /// The server has let the request wait.
     has_begun: bool,
     end: Option<Monotonic>,
+    /// The beginning of the present [`NOTICES_WITHIN`], and the notices since.
+    counted_from: Monotonic,
+    notices: u32,
 }
 
+/// The server sends more notices than a server has reason to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the server sent more than {MOST_NOTICES} notices to wait within {} s", NOTICES_WITHIN.as_secs())]
+struct NoticeFlood;
+
 impl WaitBound {
-    fn new() -> Self {
+    const fn new(now: Monotonic) -> Self {
         Self {
-            begin: clock::now().mono,
+            begin: now,
             has_begun: false,
             end: None,
+            counted_from: now,
+            notices: 0,
         }
     }
 
-    /// The time for the next line of a server that has `left` until it decides. Its first word for that counts: one that puts
-    /// it off again and again would keep the request from other servers.
-    fn next(&mut self, left: Option<Duration>, now: Monotonic) -> Duration {
+    /// The time for the next notice of a server that has `left` until it decides. Its first word for that counts, up to
+    /// [`LONGEST_TOLD_WAIT`]: one that puts it off again and again would keep the request from other servers.
+    fn next(&mut self, left: Option<Duration>, now: Monotonic) -> Result<Duration, NoticeFlood> {
         self.has_begun = true;
+        if now.since(self.counted_from) >= NOTICES_WITHIN {
+            self.counted_from = now;
+            self.notices = 0;
+        }
+        self.notices += 1;
+        if self.notices > MOST_NOTICES {
+            return Err(NoticeFlood);
+        }
         if self.end.is_none() {
-            self.end = left.map(|left| now.after(left).after(SILENCE));
+            self.end = left.map(|left| now.after(left.min(LONGEST_TOLD_WAIT)).after(SILENCE));
         }
         let end = self.end.unwrap_or(self.begin.after(LONGEST_WAIT));
-        SILENCE.min(end.since(now))
+        Ok(SILENCE.min(end.since(now)))
     }
 }
 
@@ -249,24 +307,77 @@ fn local(notice: &Waiting) -> LocalWaiting {
 mod tests {
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn at(after: Duration) -> Monotonic {
+        Monotonic::from_boot(after)
+    }
+
+    fn bound() -> WaitBound {
+        WaitBound::new(at(Duration::ZERO))
+    }
+
     #[test]
     fn a_wait_lasts_as_long_as_the_server_says_and_not_longer() {
-        let hour = Duration::from_secs(3600);
-        let at = |after: Duration| Monotonic::from_boot(after);
-        let bound = || WaitBound {
-            begin: at(Duration::ZERO),
-            has_begun: false,
-            end: None,
-        };
         let mut long = bound();
-        assert_eq!(long.next(None, at(Duration::ZERO)), SILENCE);
-        assert_eq!(long.next(Some(hour * 48), at(hour / 2)), SILENCE);
+        assert_eq!(long.next(None, at(Duration::ZERO)), Ok(SILENCE));
+        assert_eq!(long.next(Some(HOUR * 20), at(HOUR / 2)), Ok(SILENCE));
         // A later word does not move the end.
-        assert_eq!(long.next(Some(hour * 48), at(hour * 48)), SILENCE);
-        let end = hour * 48 + hour / 2 + SILENCE;
-        assert_eq!(long.next(Some(hour), at(end)), Duration::ZERO);
+        assert_eq!(long.next(Some(HOUR * 20), at(HOUR * 20)), Ok(SILENCE));
+        let end = HOUR * 20 + HOUR / 2 + SILENCE;
+        assert_eq!(long.next(Some(HOUR), at(end)), Ok(Duration::ZERO));
         let mut without = bound();
-        assert_eq!(without.next(None, at(hour - SILENCE / 2)), SILENCE / 2);
-        assert_eq!(without.next(None, at(hour)), Duration::ZERO);
+        assert_eq!(without.next(None, at(HOUR - SILENCE / 2)), Ok(SILENCE / 2));
+        assert_eq!(without.next(None, at(HOUR)), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn no_server_keeps_a_request_for_longer_than_a_day() {
+        for told in [HOUR * 48, Duration::MAX] {
+            let mut bound = bound();
+            assert_eq!(bound.next(Some(told), at(Duration::ZERO)), Ok(SILENCE));
+            let end = LONGEST_TOLD_WAIT + SILENCE;
+            assert_eq!(bound.next(Some(told), at(end)), Ok(Duration::ZERO));
+        }
+    }
+
+    #[test]
+    fn a_flood_of_notices_ends_a_wait_and_their_usual_pace_never_does() {
+        let mut usual = bound();
+        for number in 0..2880 {
+            let now = at(Duration::from_secs(30) * number);
+            assert!(usual.next(Some(HOUR * 24), now).is_ok(), "{number}");
+        }
+        let mut flood = bound();
+        let mut notices = (0..2 * MOST_NOTICES).map(|number| {
+            let now = at(Duration::from_millis(100) * number);
+            flood.next(Some(HOUR), now)
+        });
+        let ended = notices.position(|it| it == Err(NoticeFlood));
+        assert_eq!(ended, usize::try_from(MOST_NOTICES).ok());
+    }
+
+    #[test]
+    fn a_search_ends_however_many_places_there_are_and_a_queue_costs_it_nothing() {
+        let second = Duration::from_secs(1);
+        // Places where each try takes a second.
+        let mut limit = SearchLimit::new(at(Duration::ZERO));
+        let tries = |limit: &mut SearchLimit, queued: Duration| {
+            let mut now = Duration::ZERO;
+            let mut tries = 0;
+            while !limit.is_over(at(now)) && tries < 10_000 {
+                tries += 1;
+                limit.add_queue(queued);
+                now += queued + second;
+            }
+            (tries, now)
+        };
+        assert_eq!(tries(&mut limit, Duration::ZERO), (60, FIND));
+        let mut limit = SearchLimit::new(at(Duration::ZERO));
+        assert_eq!(tries(&mut limit, second * 2), (60, FIND * 3));
+        // A queue that is longer than all that counts of it.
+        let mut limit = SearchLimit::new(at(Duration::ZERO));
+        let (tries, took) = tries(&mut limit, second * 60);
+        assert!(tries >= 5 && took <= FIND + QUEUE + second * 61, "{took:?}");
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use nightlatch_core::event::Refusal;
 use nightlatch_core::secret_name::SecretNameError;
 
 use super::{MAX_BODY, MAX_SECRET_BODY};
@@ -368,6 +369,15 @@ pub struct ReasonWord(String);
 impl ReasonWord {
     const MAX_LEN: usize = 40;
 
+    /// Refusals that a change on the server or other requests brought about: nobody has decided on this request, and the
+    /// same request is decided anew.
+    const ASKS_AGAIN: [Refusal; 4] = [
+        Refusal::SecretChanged,
+        Refusal::GuardChanged,
+        Refusal::MachineIsSuspect,
+        Refusal::TooManyWait,
+    ];
+
     /// `None` when `text` is not of that form.
     pub fn new(text: &str) -> Option<Self> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
@@ -378,6 +388,13 @@ impl ReasonWord {
     /// The word as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// True when the machine should ask again by itself, after the `retry` of the refusal: the request was overtaken by a
+    /// change, or found no place to wait.
+    pub fn asks_again(&self) -> bool {
+        let words = Self::ASKS_AGAIN.map(Refusal::as_str);
+        words.contains(&self.as_str())
     }
 
     pub(super) fn read(tag: Tag, value: &[u8]) -> Result<Self, MessageError> {

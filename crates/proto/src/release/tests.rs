@@ -360,3 +360,19 @@ fn a_poke_is_a_token_and_nothing_else() {
     }
     assert_eq!(format!("{poke:?}"), "Poke(Token(..))");
 }
+
+#[test]
+fn a_machine_asks_again_where_nobody_has_decided_on_its_request() {
+    let asks_again = |word: &str| ReasonWord::new(word).unwrap().asks_again();
+    for word in [
+        "secret-changed",
+        "guard-changed",
+        "machine-is-suspect",
+        "too-many-wait",
+    ] {
+        assert!(asks_again(word), "{word}");
+    }
+    for word in ["denied", "disabled", "no-such-secret", "a-later-word"] {
+        assert!(!asks_again(word), "{word}");
+    }
+}

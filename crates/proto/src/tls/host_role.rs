@@ -24,10 +24,6 @@ use crate::release::{
     ALPN, Accepted, MAX_BODY, ReasonWord, Refused, Reply, Request, SecretQuery, Waiting,
 };
 
-/// The greatest number of notices to wait before one secret. A server sends one every 30 s and at each change; one that
-/// floods the machine with them is left.
-const MAX_NOTICES: usize = 1000;
-
 /// The TLS configuration of an agent. One serves all connections.
 pub struct HostTls {
     config: Arc<ServerConfig>,
@@ -156,7 +152,8 @@ impl ConnectedHostServer {
     /// wait, and can move the deadline of the stream; an error of it ends the connection. The stream is not usable
     /// afterwards.
     ///
-    /// Blocks as long as `stream` does.
+    /// Blocks as long as `stream` does, and reads any number of notices: `waiting` must end the connection to a server that
+    /// sends too many.
     pub fn get<S: Read + Write>(
         mut self,
         query: SecretQuery,
@@ -213,7 +210,7 @@ fn read_secret<S: Read + Write>(
     query: &SecretQuery,
     waiting: &mut dyn FnMut(&Waiting, &mut S) -> io::Result<()>,
 ) -> Result<NamedSecret, ReportError> {
-    for _ in 0..=MAX_NOTICES {
+    loop {
         let Some(header) = fetch::read_header(tls)? else {
             return Err(ReportError::Refused);
         };
@@ -241,5 +238,4 @@ fn read_secret<S: Read + Write>(
             other => return Err(FetchError::OtherReply(other.kind()).into()),
         }
     }
-    Err(FetchError::OtherReply("one notice to wait after the other").into())
 }
