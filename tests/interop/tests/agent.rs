@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Command, Output};
 
 use nightlatch_interop::administered::Administered;
@@ -14,6 +13,7 @@ use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::{Project, ours};
 use nightlatch_interop::server::{Home, TestServer};
 use nightlatch_proto::tls::{RawKey, RawKeyKind};
+use nightlatch_test_support::programs::agent_places;
 use tempfile::TempDir;
 
 /// Long, so that nothing changes by itself; the checker fails, so that only the agent proves anything.
@@ -47,24 +47,8 @@ impl Booted {
     fn command(&self, mut program: Command, server: &str, config: &str) -> Command {
         self.write("trusted", server.as_bytes(), 0o644);
         self.write("agent.conf", config.as_bytes(), 0o644);
-        self.places(&mut program);
+        agent_places(&mut program, self.folder.path());
         program
-    }
-
-    fn places(&self, program: &mut Command) {
-        let folder: &Path = self.folder.path();
-        for (option, name) in [
-            ("--config", "agent.conf"),
-            ("--trusted-servers", "trusted"),
-            ("--boot-seed", "run/boot-seed"),
-            ("--state", "state"),
-            ("--runtime", "runtime"),
-            ("--get-folder", "get"),
-            ("--admin-keys", "admin-keys"),
-        ] {
-            program.arg(option).arg(folder.join(name));
-        }
-        program.env("CREDENTIALS_DIRECTORY", folder.join("keys"));
     }
 
     fn section(&self, machine: &TestMachine) -> String {
@@ -86,7 +70,7 @@ impl Booted {
 
     fn says_goodbye(&self) -> Output {
         let mut command = Command::new(ours("nightlatch-agent"));
-        self.places(&mut command);
+        agent_places(&mut command, self.folder.path());
         command.args(["goodbye", "reboot"]).output().unwrap()
     }
 }

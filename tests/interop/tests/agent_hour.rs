@@ -14,6 +14,7 @@ use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::{Project, ours};
 use nightlatch_interop::server::{Home, TestServer};
 use nightlatch_proto::tls::{RawKey, RawKeyKind};
+use nightlatch_test_support::programs::agent_places;
 use tempfile::TempDir;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -41,16 +42,7 @@ fn agent(server: SocketAddr, trusted: &str) -> Agent {
     let config = format!("[agent]\nsearch = no\nconnect = {server}\n");
     write("agent.conf", config.as_bytes(), 0o644);
     let mut command = Command::new(ours("nightlatch-agent"));
-    for (option, name) in [
-        ("--config", "agent.conf"),
-        ("--trusted-servers", "trusted"),
-        ("--boot-seed", "run/boot-seed"),
-        ("--state", "state"),
-        ("--runtime", "runtime"),
-    ] {
-        command.arg(option).arg(folder.path().join(name));
-    }
-    command.env("CREDENTIALS_DIRECTORY", folder.path().join("keys"));
+    agent_places(&mut command, folder.path());
     let running = RunningProgram::start("nightlatch-agent", &mut command);
     Agent {
         _folder: folder,

@@ -28,6 +28,25 @@ pub fn succeed(command: &mut Command, input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
+/// Gives nightlatch-agent places in `folder` for all that it reads and writes, and its keys as the service manager would. A
+/// test that leaves one out takes that of the machine on which it runs.
+pub fn agent_places<'c>(command: &'c mut Command, folder: &Path) -> &'c mut Command {
+    for (option, name) in [
+        ("--config", "agent.conf"),
+        ("--trusted-servers", "trusted"),
+        ("--boot-seed", "run/boot-seed"),
+        ("--state", "state"),
+        ("--runtime", "runtime"),
+        ("--get-folder", "get"),
+        ("--admin-keys", "admin-keys"),
+    ] {
+        command.arg(option).arg(folder.join(name));
+    }
+    command
+        .env("CREDENTIALS_DIRECTORY", folder.join("keys"))
+        .env_remove("NOTIFY_SOCKET")
+}
+
 /// The name and the content of every file in a folder.
 pub fn contents(folder: &Path) -> Vec<(OsString, Vec<u8>)> {
     let mut all: Vec<_> = fs::read_dir(folder)
