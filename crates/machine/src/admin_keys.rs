@@ -2,7 +2,7 @@
 //! takes named secrets from nobody else.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,9 @@ use nightlatch_core::time::Wall;
 use nightlatch_openpgp::{AdminKeys, Error, MAX_KEY_FILE, PublicKey};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-/// Everybody may know whom the machine believes; the agent need not be root.
+use crate::files;
+
+/// Everybody may know whom the machine believes, and the agent is another user than root.
 const MODE: u32 = 0o644;
 
 const HEAD: &str =
@@ -24,7 +26,7 @@ const HEAD: &str =
 pub(crate) struct PinnedAdminKeys(PathBuf);
 
 impl PinnedAdminKeys {
-    /// That of the machine whose files are below `root`.
+    /// The file of the machine whose files are below `root`.
     pub(crate) fn of(root: &Path) -> Self {
         Self(root.join(ADMIN_KEYS.trim_start_matches('/')))
     }
@@ -36,7 +38,7 @@ impl PinnedAdminKeys {
     /// The keys; `None` without a file.
     ///
     /// # Errors
-    /// When it cannot be read or has something else in it, as for the agent.
+    /// When it cannot be read, or has something else in it, which the agent refuses too.
     pub(crate) fn read(&self) -> Result<Option<AdminKeys>, Failure> {
         let bytes = match read_file(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -50,7 +52,7 @@ impl PinnedAdminKeys {
         Ok(Some(keys))
     }
 
-    /// What is to be done about each of `keys`.
+    /// The change that pinning each of `keys` would make.
     ///
     /// # Errors
     /// When the file cannot be used, or says that one of them is revoked.
@@ -91,12 +93,12 @@ impl PinnedAdminKeys {
         let _lock = lock(folder).map_err(|error| self.failure("write", error))?;
         let pinnings = self.compare(keys)?;
         if pinnings.iter().any(|it| it.action != PinAction::Keep) {
-            self.change(&pinnings, folder)?;
+            self.change(&pinnings)?;
         }
         Ok(pinnings)
     }
 
-    fn change(&self, pinnings: &[Pinning<'_>], folder: &Path) -> Result<(), Failure> {
+    fn change(&self, pinnings: &[Pinning<'_>]) -> Result<(), Failure> {
         let text = match fs::read_to_string(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => HEAD.to_owned(),
             text => text.map_err(|error| self.failure("read", error))?,
@@ -107,27 +109,7 @@ impl PinnedAdminKeys {
         if text.len() > MAX_KEY_FILE {
             return Err(self.failure("write", io::ErrorKind::FileTooLarge.into()));
         }
-        self.replace(&text, folder)
-            .map_err(|error| self.failure("write", error))
-    }
-
-    fn replace(&self, text: &str, folder: &Path) -> io::Result<()> {
-        let new = folder.join(".admin-keys.new");
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(MODE)
-            .open(&new)?;
-        // Whatever the umask: the agent is another user.
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(MODE))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &self.0)?;
-        File::open(folder)?.sync_all()
+        files::replace(&self.0, &text, MODE).map_err(|error| self.failure("write", error))
     }
 
     fn failure(&self, what: &str, error: io::Error) -> Failure {
@@ -147,13 +129,13 @@ pub(crate) struct Pinning<'k> {
     pub(crate) action: PinAction,
 }
 
-/// What is to be done about a key.
+/// The change that pinning a key makes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PinAction {
     Add,
-    /// It is there in an earlier state, as with another expiry.
+    /// The key is pinned in an earlier state, as with another expiry, and is replaced.
     Update,
-    /// It is there.
+    /// The key is pinned already.
     Keep,
 }
 
@@ -278,7 +260,7 @@ fn lock(folder: &Path) -> io::Result<File> {
     Ok(folder)
 }
 
-/// One byte past the limit tells the reader of keys that there is more.
+/// Reads one byte past the limit at most, which tells the reader of keys that there is more.
 fn read_file(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = MAX_KEY_FILE as u64 + 1;

@@ -12,6 +12,7 @@ pub mod check;
 pub mod enroll;
 mod expiry;
 mod file_system;
+mod files;
 pub mod get;
 mod host_keys;
 pub mod image;

@@ -1,9 +1,8 @@
 //! Lists of trusted servers: one hexadecimal key id a line, `#` begins a comment. The boot client's is the file
 //! `trusted-servers` beside its keys; the agent has its own.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use nightlatch_console::failure::{EX_CANTCREAT, EX_DATAERR, EX_IOERR, Failure};
@@ -11,6 +10,7 @@ use nightlatch_core::key_id::KeyId;
 use nightlatch_core::trusted_servers::{self, InvalidLine};
 
 use super::KeyDirectory;
+use crate::files;
 
 /// Name of the boot client's list.
 pub(crate) const TRUSTED: &str = "trusted-servers";
@@ -89,24 +89,7 @@ fn add(place: &Path, servers: &[KeyId], mode: u32) -> io::Result<()> {
     if place.exists() && text.len() == before {
         return Ok(());
     }
-    let (Some(directory), Some(name)) = (place.parent(), place.file_name()) else {
-        return Err(io::ErrorKind::InvalidFilename.into());
-    };
-    fs::create_dir_all(directory)?;
-    let new = directory.join(format!(".{}.new", name.display()));
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, place)?;
-    fs::File::open(directory)?.sync_all()
+    files::replace(place, &text, mode)
 }
 
 /// The key ids in the list, whatever else stands there.
