@@ -22,4 +22,5 @@ pub mod network;
 mod passphrase;
 mod section;
 mod ssh;
+mod timed_command;
 mod wait;

@@ -1,6 +1,6 @@
 //! The clocks of the host, read into `nightlatch_core::time`.
 //!
-//! The only place where the server's time comes from. Must never use `CLOCK_MONOTONIC`, which
+//! The only place where the server's time comes from. No rule may use `CLOCK_MONOTONIC`, which
 //! stands still while the host is suspended.
 
 use std::fs;
@@ -44,7 +44,8 @@ pub fn ahead_of_utc(wall: Wall) -> i32 {
     i32::try_from(ahead).unwrap_or(0)
 }
 
-/// `CLOCK_MONOTONIC` in microseconds, for systemd's `MONOTONIC_USEC=` alone (sd_notify(3)).
+/// `CLOCK_MONOTONIC` in microseconds, for what systemd counts by it alone: `MONOTONIC_USEC=` (sd_notify(3)) and the pauses
+/// between two runs of a unit.
 pub fn monotonic_usec() -> u64 {
     let now = rustix::time::clock_gettime(ClockId::Monotonic);
     u64::try_from(duration(now).as_micros()).unwrap_or(u64::MAX)

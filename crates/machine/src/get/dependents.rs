@@ -8,8 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
+
+use crate::timed_command::output_within;
+
+/// Time for one run of systemctl: the secret waits for it, and must not do so for ever.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// The greatest number of units that are looked at.
 const MAX_UNITS: usize = 1000;
@@ -21,7 +26,7 @@ const NEEDED_BY: [&str; 2] = ["RequiredBy", "BoundBy"];
 /// ended.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// Units that waited.
+/// The content of the file with the units that waited for the secret when it failed.
 #[derive(Default, Debug)]
 struct Notes {
     /// `CLOCK_MONOTONIC` of the last note, in seconds.
@@ -29,7 +34,7 @@ struct Notes {
     units: BTreeMap<String, Waiting>,
 }
 
-/// A unit that waited, as it was then.
+/// The state of a unit when it waited for the secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Waiting {
     /// The time at which its state had last changed, as systemd gives it.
@@ -41,24 +46,24 @@ struct Waiting {
 /// The states of a unit file that an administrator chooses to keep the unit down.
 const KEPT_DOWN: [&str; 3] = ["disabled", "masked", "masked-runtime"];
 
-/// systemctl(1), run by root: it speaks to systemd itself.
+/// Runs systemctl(1). Run by root, it speaks to systemd itself and needs no bus.
 pub(super) trait Systemctl {
-    /// Its output with these arguments.
+    /// The standard output of a run with these arguments.
     fn run(&self, arguments: &[&str]) -> io::Result<String>;
 }
 
-/// The program.
+/// The program `systemctl` in `PATH`, with [`ANSWER`] as the limit of each run.
 #[derive(Debug)]
 pub(super) struct RealSystemctl;
 
 impl Systemctl for RealSystemctl {
     fn run(&self, arguments: &[&str]) -> io::Result<String> {
-        let output = Command::new("systemctl")
+        let mut command = Command::new("systemctl");
+        command
             .args(arguments)
             .env("LC_ALL", "C")
-            .env("SYSTEMD_COLORS", "0")
-            .stdin(Stdio::null())
-            .output()?;
+            .env("SYSTEMD_COLORS", "0");
+        let output = output_within(&mut command, ANSWER)?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             let said = said.lines().next().unwrap_or("nothing").to_owned();
@@ -208,15 +213,16 @@ fn state(properties: &Properties) -> Waiting {
     }
 }
 
-/// An administrator has disabled or masked it since.
+/// True when an administrator has disabled or masked the unit since it was noted.
 fn was_put_down(noted: &Waiting, now: &Waiting) -> bool {
     KEPT_DOWN.contains(&now.file.as_str()) && now.file != noted.file
 }
 
 /// True when an administrator has stopped the secret's unit, by what systemd tells `ExecStopPost=` (systemd.exec(5)):
-/// `SERVICE_RESULT`, `EXIT_CODE`, `EXIT_STATUS`. Without them somebody runs the command by hand.
+/// `SERVICE_RESULT`, `EXIT_CODE`, `EXIT_STATUS`. Without them somebody runs the command by hand. systemd ends a start that
+/// takes too long by SIGTERM too, with the result `timeout`, and restarts the unit.
 pub(super) fn is_stopped_by_hand(end: [&str; 3]) -> bool {
-    matches!(end, ["" | "success", ..] | [_, "killed", "TERM"])
+    matches!(end, ["" | "success", ..] | ["signal", "killed", "TERM"])
 }
 
 /// The units with a job that starts them and waits, in the list of systemctl(1): number, unit, type, state.
@@ -409,6 +415,10 @@ mod tests {
             (["signal", "killed", "TERM"], true),
             (["exit-code", "exited", "75"], false),
             (["signal", "killed", "KILL"], false),
+            // A drop-in can give the start a limit (TimeoutStartSec=).
+            (["timeout", "killed", "TERM"], false),
+            (["timeout", "killed", "KILL"], false),
+            (["watchdog", "killed", "ABRT"], false),
             (["oom-kill", "killed", "KILL"], false),
         ] {
             assert_eq!(is_stopped_by_hand(end), by_hand, "{end:?}");
