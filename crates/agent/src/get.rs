@@ -48,7 +48,7 @@ use slots::{Slot, Slots};
 /// Pause after a caller that could not be accepted, as when the process has too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// All that the named secrets of this machine need.
+/// The service for named secrets of this machine: keys, rules, memory and limits.
 pub(crate) struct NamedSecrets {
     reporter: Arc<Reporter>,
     /// The id of the host key.
@@ -83,7 +83,7 @@ struct Given {
     address: SocketAddr,
 }
 
-/// What all callers of one name get.
+/// The result that all callers of one name share.
 type Shares = Result<Arc<Given>, LocalAnswer>;
 
 /// Says which users and groups of `allow` this machine does not have. They may come later. In a thread of its own: the
@@ -345,9 +345,9 @@ impl NamedSecrets {
 /// The end of a request without a value.
 #[derive(Debug)]
 enum End {
-    /// With this last line.
+    /// The request ends with this last line.
     Answer(LocalAnswer),
-    /// Nobody listens.
+    /// No caller listens.
     Gone,
 }
 
@@ -405,8 +405,11 @@ fn weight(answer: &LocalAnswer) -> u8 {
         LocalAnswer::Refused {
             reason: Some(reason),
             ..
+        } if reason.asks_again() => 4,
+        LocalAnswer::Refused {
+            reason: Some(reason),
+            ..
         } => match reason.as_str() {
-            "secret-changed" | "guard-changed" => 4,
             "denied" => 2,
             "no-such-secret" => 1,
             _ => 3,
@@ -444,6 +447,10 @@ mod tests {
                 refused(Some("secret-changed")),
             ),
             (refused(Some("suspect")), refused(Some("secret-changed"))),
+            (
+                refused(Some("too-many-wait")),
+                refused(Some("secret-changed")),
+            ),
             (forged.clone(), forged.clone()),
             (expired, forged.clone()),
             (refused(Some("denied")), forged),

@@ -25,8 +25,6 @@ use nightlatch_proto::release::ReasonWord;
 use nightlatch_sys::{clock, memory};
 use serde_json::json;
 
-use crate::keys::name_or_host;
-
 use agent::{AgentError, Outcome, ask};
 use credential::Credentials;
 use dependents::RealSystemctl;
@@ -46,8 +44,12 @@ const TRY: Duration = Duration::from_secs(30);
 /// Time for the next line while a request waits. The agent leaves a server that is silent for 90 s.
 const WAITING: Duration = Duration::from_secs(120);
 
-/// The exit status when a person has denied the request, which no trusted server grants: a service manager must not ask
-/// that person again and again.
+/// The longest pause that a server's refusal can ask for. nightlatchd asks for 60 s; one of several servers must not keep
+/// the machine from the others.
+const LONGEST_RETRY: Duration = Duration::from_secs(2 * 60);
+
+/// The exit status when the request waited for a person who has denied it, and no trusted server grants it: a service
+/// manager must not ask that person again and again. A request that is refused for an earlier denial asks nobody.
 const DENIED: u8 = 80;
 
 /// Carries the verb out.
@@ -150,20 +152,23 @@ fn write_credential(options: &GetOptions) -> Result<(), Failure> {
 
 /// Asks the agent until it has a value, until its answer is final, or until the time is over.
 fn fetch(options: &GetOptions) -> Result<Secret, Failure> {
-    let client = name_or_host(None).unwrap_or_else(|_| "CLIENT".to_owned());
-    let mut progress = Progress::new(&options.name, client, options.json);
+    let mut progress = Progress::new(&options.name, options.json);
     let from_now = || match options.wait {
         Wait::AtMost(length) => Some(clock::now().mono.after(length)),
         Wait::Forever => None,
     };
     let mut deadline = from_now();
     let mut pause = FIRST_PAUSE;
+    let mut asked_person = false;
     loop {
         let mut seen = Seen::default();
         let outcome = try_once(options, deadline, &mut progress, &mut seen);
+        asked_person |= seen.asked_person;
         let failure = match outcome {
             Ok(Outcome::Value(value)) => return Ok(value),
-            Ok(Outcome::Answer(answer)) => answer_failure(options, answer, seen.unreached),
+            Ok(Outcome::Answer(answer)) => {
+                answer_failure(options, answer, seen.unreached, asked_person)
+            }
             Err(error) => agent_failure(error, is_root()),
         };
         // A request that a person may still approve: its server, or the agent, was lost only now.
@@ -171,20 +176,22 @@ fn fetch(options: &GetOptions) -> Result<Secret, Failure> {
             deadline = from_now();
         }
         let left = deadline.map(|deadline| deadline.since(clock::now().mono));
-        if !failure.is_passing || left.is_some_and(|left| left.is_zero()) {
+        let Some(wait) = failure.wait(pause, left) else {
             return Err(failure.failure);
-        }
+        };
         progress.again(&failure.failure.to_string(), left);
-        thread::sleep(left.map_or(pause, |left| pause.min(left)));
+        thread::sleep(wait);
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// What the agent told before its last line.
+/// The lines of the agent before its last one, as far as they decide on what follows.
 #[derive(Default, Debug)]
 struct Seen {
     /// A server let the request wait.
     waited: bool,
+    /// A server let the request wait for a person.
+    asked_person: bool,
     /// Servers that could not be reached.
     unreached: usize,
 }
@@ -202,8 +209,9 @@ fn try_once(
     ask(&options.socket, &options.name, of_try(), &mut |answer| {
         progress.answer(answer);
         match answer {
-            LocalAnswer::Waiting(_) => {
+            LocalAnswer::Waiting(waiting) => {
                 seen.waited = true;
+                seen.asked_person |= waiting.is_for_person();
                 return Some(clock::now().mono.after(WAITING));
             }
             LocalAnswer::Unreached(count) => seen.unreached = *count,
@@ -215,8 +223,7 @@ fn try_once(
 
 /// `CLOCK_MONOTONIC`, by which systemd counts the pause between two runs: it stands still while the machine sleeps.
 fn uptime() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Duration::from_secs(now.tv_sec.cast_unsigned())
+    Duration::from_micros(clock::monotonic_usec())
 }
 
 fn is_root() -> bool {
@@ -228,12 +235,34 @@ struct TryFailure {
     failure: Failure,
     /// The next try may succeed without anybody doing anything.
     is_passing: bool,
+    /// The server wants no other request before.
+    retry: Option<Duration>,
+}
+
+impl TryFailure {
+    /// The time to the next try, which is `pause` where no server wants more; `None` when there is none in the time that is
+    /// `left`.
+    fn wait(&self, pause: Duration, left: Option<Duration>) -> Option<Duration> {
+        if !self.is_passing || left.is_some_and(|left| left.is_zero()) {
+            return None;
+        }
+        let retry = self.retry.map(|retry| retry.min(LONGEST_RETRY));
+        match (retry, left) {
+            // It would be too soon for the server.
+            (Some(retry), Some(left)) if retry > left => None,
+            _ => {
+                let wait = pause.max(retry.unwrap_or_default());
+                Some(left.map_or(wait, |left| wait.min(left)))
+            }
+        }
+    }
 }
 
 fn passing(failure: Failure) -> TryFailure {
     TryFailure {
         failure,
         is_passing: true,
+        retry: None,
     }
 }
 
@@ -241,6 +270,7 @@ fn lasting(failure: Failure) -> TryFailure {
     TryFailure {
         failure,
         is_passing: false,
+        retry: None,
     }
 }
 
@@ -282,19 +312,28 @@ fn no_server(what: impl Into<String>) -> Failure {
 }
 
 /// The failure that a last line tells. What one server says may pass as long as another was not reached.
-fn answer_failure(options: &GetOptions, answer: LocalAnswer, unreached: usize) -> TryFailure {
+///
+/// `asked_person`: the request waited for a person.
+fn answer_failure(
+    options: &GetOptions,
+    answer: LocalAnswer,
+    unreached: usize,
+    asked_person: bool,
+) -> TryFailure {
     let with_others = match unreached {
         0 => lasting,
         _ => passing,
     };
     match answer {
-        LocalAnswer::Refused { reason, .. } => {
-            let passes = reason.as_ref().is_some_and(passes_by_itself);
-            let failure = refused(options, reason.as_ref(), unreached);
-            if passes {
-                passing(failure)
-            } else {
-                with_others(failure)
+        LocalAnswer::Refused { reason, retry } => {
+            let failure = refused(options, reason.as_ref(), unreached, asked_person);
+            match reason.is_some_and(|reason| reason.asks_again()) {
+                true => TryFailure {
+                    retry,
+                    ..passing(failure)
+                },
+                // Its `retry` is not for the servers that were not reached.
+                false => with_others(failure),
             }
         }
         LocalAnswer::Rejected(reason) => with_others(rejected(options, reason)),
@@ -307,12 +346,12 @@ fn answer_failure(options: &GetOptions, answer: LocalAnswer, unreached: usize) -
     }
 }
 
-/// The request was overtaken by a change on the server: the next one is decided anew.
-fn passes_by_itself(reason: &ReasonWord) -> bool {
-    matches!(reason.as_str(), "secret-changed" | "guard-changed")
-}
-
-fn refused(options: &GetOptions, reason: Option<&ReasonWord>, unreached: usize) -> Failure {
+fn refused(
+    options: &GetOptions,
+    reason: Option<&ReasonWord>,
+    unreached: usize,
+    asked_person: bool,
+) -> Failure {
     let name = &options.name;
     let others = match unreached {
         0 => String::new(),
@@ -323,11 +362,16 @@ fn refused(options: &GetOptions, reason: Option<&ReasonWord>, unreached: usize) 
             EX_NOINPUT,
             format!("the server has no such secret for this machine ({reason}){others}"),
         )
-        .hint(format!("nightlatch secret put CLIENT {name} gives it one")),
-        Some(reason @ "denied") if unreached == 0 => {
+        .hint(format!("nightlatch secret put {name} CLIENT gives it one")),
+        Some(reason @ "denied") if unreached == 0 && asked_person => {
             Failure::new(DENIED, format!("a person has denied it ({reason})"))
                 .hint("on the server: nightlatch why CLIENT")
         }
+        Some(reason @ "denied") if unreached == 0 => Failure::new(
+            EX_NOINPUT,
+            format!("a person has denied an earlier request of this machine ({reason})"),
+        )
+        .hint("on the server: nightlatch why CLIENT says until when that counts"),
         Some(reason) => Failure::new(EX_NOINPUT, format!("the server refuses: {reason}{others}"))
             .hint("on the server: nightlatch why CLIENT"),
         None => Failure::new(
@@ -348,12 +392,12 @@ fn rejected(options: &GetOptions, reason: RejectionReason) -> Failure {
              to be trusted"
                 .to_owned()
         }
-        RejectionReason::Expired => format!("compare the clock; or seal {name} anew: nightlatch secret put CLIENT {name}"),
+        RejectionReason::Expired => format!("compare the clock; or seal {name} anew: nightlatch secret put {name} CLIENT"),
         RejectionReason::RolledBack => format!(
-            "the server, or a backup of it, has an older one: seal {name} anew with `nightlatch secret put CLIENT {name}`"
+            "the server, or a backup of it, has an older one: seal {name} anew with `nightlatch secret put {name} CLIENT`"
         ),
         RejectionReason::Swapped | RejectionReason::Malformed | RejectionReason::Other => format!(
-            "seal {name} anew with `nightlatch secret put CLIENT {name}`; if that does not help, the server is not to be \
+            "seal {name} anew with `nightlatch secret put {name} CLIENT`; if that does not help, the server is not to be \
              trusted"
         ),
     };
@@ -422,6 +466,8 @@ mod tests {
             (refusal("no-such-secret"), 1, (EX_NOINPUT, true)),
             (refusal("secret-changed"), 0, (EX_NOINPUT, true)),
             (refusal("guard-changed"), 0, (EX_NOINPUT, true)),
+            (refusal("machine-is-suspect"), 0, (EX_NOINPUT, true)),
+            (refusal("too-many-wait"), 0, (EX_NOINPUT, true)),
             // A person's word ends it, unless another server may not know of it.
             (refusal("denied"), 0, (DENIED, false)),
             (refusal("denied"), 2, (EX_NOINPUT, true)),
@@ -429,11 +475,78 @@ mod tests {
             (forged(), 1, (EX_DATAERR, true)),
         ] {
             let text = answer.to_string();
-            let found = shown(answer_failure(&options(), answer, unreached));
+            let found = shown(answer_failure(&options(), answer, unreached, true));
             assert_eq!(found, expected, "{text} {unreached}");
         }
+        // It was said of another request, and no person has decided on this one.
+        let earlier = answer_failure(&options(), refusal("denied"), 0, false);
+        assert_eq!(shown(earlier), (EX_NOINPUT, false));
         let lookup = LocalFailure::new(LocalFailureKind::Lookup, "LDAP");
         assert_eq!(shown(failed(&lookup)), (EX_TEMPFAIL, true));
+    }
+
+    #[test]
+    fn a_server_that_asks_for_a_pause_has_it_and_not_more_than_two_minutes() {
+        let second = Duration::from_secs(1);
+        let after = |word: &str, retry: u64| {
+            let answer = LocalAnswer::Refused {
+                reason: ReasonWord::new(word),
+                retry: Some(second * u32::try_from(retry).unwrap()),
+            };
+            answer_failure(&options(), answer, 1, false)
+        };
+        let full = after("too-many-wait", 60);
+        assert_eq!(full.wait(second, None), Some(second * 60));
+        assert_eq!(full.wait(second, Some(second * 90)), Some(second * 60));
+        // No other request makes sense in the time that is left.
+        assert_eq!(full.wait(second, Some(second * 59)), None);
+        let greedy = after("too-many-wait", 999_999);
+        assert_eq!(greedy.wait(second, None), Some(LONGEST_RETRY));
+        // The other server is not kept waiting.
+        let other = after("disabled", 60);
+        assert_eq!(other.wait(second, Some(second * 90)), Some(second));
+        assert_eq!(other.wait(second * 8, Some(second * 3)), Some(second * 3));
+        assert_eq!(other.wait(second, Some(Duration::ZERO)), None);
+    }
+
+    /// Asks an agent that gives these lines, one after the other for each connection.
+    fn failure_after(answers: &'static [&'static str]) -> Failure {
+        use std::io::{Read as _, Write as _};
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let agent = thread::spawn(move || {
+            for said in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.read_exact(&mut [0; 7]).unwrap();
+                stream.write_all(said.as_bytes()).unwrap();
+            }
+        });
+        let mut options = options();
+        options.socket = socket;
+        options.wait = Wait::AtMost(Duration::from_secs(60));
+        let Err(failure) = fetch(&options) else {
+            panic!("a value");
+        };
+        agent.join().unwrap();
+        failure
+    }
+
+    #[test]
+    fn only_a_denial_of_a_request_that_waited_for_a_person_ends_the_tries_of_a_service() {
+        const WAITED: &str = "trying\nwaiting approval 58 4711\ntrying\nrefused denied -\n";
+        // The agent was lost while the person looked at it.
+        const LOST: &str = "trying\nwaiting approval 58 4711\n";
+        const DENIED_BEFORE: &str = "trying\nrefused denied -\n";
+        const OTHER_WAIT: &str = "trying\nwaiting checking 58 4711\nrefused denied -\n";
+        for (answers, expected) in [
+            (&[WAITED][..], DENIED),
+            (&[LOST, DENIED_BEFORE], DENIED),
+            (&[DENIED_BEFORE], EX_NOINPUT),
+            (&[OTHER_WAIT], EX_NOINPUT),
+        ] {
+            assert_eq!(failure_after(answers).exit(), expected, "{answers:?}");
+        }
     }
 
     #[test]

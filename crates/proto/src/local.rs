@@ -13,7 +13,7 @@ use nightlatch_core::sealed_secret::MAX_VALUE;
 use nightlatch_core::secret_name::{SecretName, SecretNameError};
 use nightlatch_core::secret_rejection::RejectionReason;
 
-use crate::release::ReasonWord;
+use crate::release::{ReasonWord, WaitReason};
 
 /// The longest line in either direction, its line feed included, in bytes.
 pub const MAX_LINE: usize = 512;
@@ -72,7 +72,7 @@ pub enum LocalRequestError {
 /// A line of the agent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LocalAnswer {
-    /// It asks a server.
+    /// The agent asks a server.
     Trying,
     /// A server lets the request wait.
     Waiting(LocalWaiting),
@@ -104,6 +104,14 @@ pub struct LocalWaiting {
     pub reference: u64,
 }
 
+impl LocalWaiting {
+    /// True when a person has to decide.
+    pub fn is_for_person(&self) -> bool {
+        let reason = self.reason.as_ref().map(ReasonWord::as_str);
+        reason.is_none_or(|reason| reason == WaitReason::Approval.as_str())
+    }
+}
+
 /// A failure, with a text for people.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LocalFailure {
@@ -125,7 +133,7 @@ impl LocalFailure {
         Self { kind, text }
     }
 
-    /// What happened.
+    /// The text for people, in one line.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -144,11 +152,11 @@ pub enum LocalFailureKind {
     NoServer,
     /// The machine cannot use named secrets: keys are missing or unusable.
     Setup,
-    /// What the agent remembers of this secret cannot be read or written.
+    /// The agent's memory of this secret cannot be read or written.
     State,
     /// The request makes no sense to this agent.
     Request,
-    /// One of a later agent.
+    /// A kind that only a later agent knows.
     Other,
 }
 

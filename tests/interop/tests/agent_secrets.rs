@@ -12,7 +12,7 @@ use nightlatch_interop::machine::host_openpgp;
 use nightlatch_interop::process::RunningProgram;
 use nightlatch_interop::programs::{Project, ours};
 use nightlatch_proto::tls::{RawKey, RawKeyKind};
-use nightlatch_test_support::programs;
+use nightlatch_test_support::programs::{self, agent_places};
 use tempfile::TempDir;
 
 /// `nobody` of Debian.
@@ -49,18 +49,7 @@ impl Site {
         fs::write(folder.path().join("agent.conf"), config).unwrap();
         fs::write(folder.path().join("trusted"), site.server.key_id()).unwrap();
         let mut command = Command::new(ours("nightlatch-agent"));
-        for (option, name) in [
-            ("--config", "agent.conf"),
-            ("--trusted-servers", "trusted"),
-            ("--boot-seed", "run/boot-seed"),
-            ("--state", "state"),
-            ("--runtime", "runtime"),
-            ("--get-folder", "get"),
-            ("--admin-keys", "admin-keys"),
-        ] {
-            command.arg(option).arg(folder.path().join(name));
-        }
-        command.env("CREDENTIALS_DIRECTORY", &keys).arg("--debug");
+        agent_places(&mut command, folder.path()).arg("--debug");
         let agent = RunningProgram::start("nightlatch-agent", &mut command);
         let site = Self {
             site,
@@ -183,17 +172,37 @@ fn a_person_approves_a_request_while_the_program_waits() {
         return;
     }
     let site = Site::new("");
-    site.put("pin", &["--approval"]);
-    let waits = RunningProgram::start("nightlatch", &mut site.command(&["pin"]));
-    let request = waits.wait_for("its number", |line| {
-        let (_, request) = line.split_once("--request ")?;
-        Some(request.trim().to_owned())
-    });
-    assert!(waits.is_running());
+    let (waits, request) = waiting(&site);
     site.administer(&["approve", "web1", "--request", &request], b"");
     let output = waits.finish();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(output.stdout, b"hunter2\n");
+}
+
+/// A program that waits for a person, and the number of its request.
+fn waiting(site: &Site) -> (RunningProgram, String) {
+    site.put("pin", &["--approval"]);
+    let waits = RunningProgram::start("nightlatch", &mut site.command(&["pin"]));
+    let request = waits.wait_for("its number", |line| {
+        let (_, request) = line.split_once("nightlatch approve CLIENT --request ")?;
+        Some(request.trim().to_owned())
+    });
+    assert!(waits.is_running());
+    (waits, request)
+}
+
+#[test]
+fn only_a_request_that_waited_for_the_person_who_denied_it_has_the_status_for_that() {
+    if !nightlatch_test_support::is_root() {
+        return;
+    }
+    let site = Site::new("");
+    let (waits, request) = waiting(&site);
+    site.administer(&["deny", "web1", "--request", &request], b"");
+    let output = waits.finish();
+    assert_eq!(output.status.code(), Some(80), "{output:?}");
+    // Nobody is asked while the denial is in force.
+    site.fails(&["pin"], 66, "denied an earlier request of this machine");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! What happens while a secret is asked for: to the service manager, and to standard error. Never a value.
+//! Tells the service manager, and a person or a program on standard error, what happens while a secret is asked for. No value
+//! is told.
 
 use std::time::Duration;
 
 use nightlatch_console::failure::note;
 use nightlatch_console::output::{complain, human};
-use nightlatch_core::name::shell_word;
 use nightlatch_core::secret_name::SecretName;
 use nightlatch_proto::local::{LocalAnswer, LocalWaiting};
 use sd_notify::NotifyState;
@@ -12,10 +12,8 @@ use serde_json::{Value, json};
 
 /// Tells each step, and a person each only once.
 pub(super) struct Progress<'o> {
-    pub(super) name: &'o SecretName,
-    /// The client's name in the command that approves: this machine's, unless somebody gave it another one.
-    pub(super) client: String,
-    pub(super) json: bool,
+    name: &'o SecretName,
+    json: bool,
     /// The request of which a person was told.
     told: Option<u64>,
     /// A person was told that no server answers.
@@ -23,10 +21,9 @@ pub(super) struct Progress<'o> {
 }
 
 impl<'o> Progress<'o> {
-    pub(super) fn new(name: &'o SecretName, client: String, json: bool) -> Self {
+    pub(super) fn new(name: &'o SecretName, json: bool) -> Self {
         Self {
             name,
-            client,
             json,
             told: None,
             is_told_of_none: false,
@@ -47,7 +44,7 @@ impl<'o> Progress<'o> {
     }
 
     fn waiting(&mut self, waiting: &LocalWaiting) {
-        let text = waiting_text(waiting, &self.client);
+        let text = waiting_text(waiting);
         status(&text);
         let left = waiting.left.map(|left| left.as_secs());
         let reason = waiting.reason.as_ref().map(|reason| reason.as_str());
@@ -86,20 +83,20 @@ pub(super) fn status(text: &str) {
     let _ = sd_notify::notify(&[NotifyState::Status(text)]);
 }
 
-fn waiting_text(waiting: &LocalWaiting, client: &str) -> String {
+fn waiting_text(waiting: &LocalWaiting) -> String {
     let left = waiting
         .left
         .map(|left| format!(", {} left", human::length(left)))
         .unwrap_or_default();
     let request = waiting.reference;
-    match waiting.reason.as_ref().map(|reason| reason.as_str()) {
-        Some("approval") | None => {
-            let client = shell_word(client);
-            format!(
-                "waiting for an approval, request {request}{left}: nightlatch approve {client} --request {request}"
-            )
+    match &waiting.reason {
+        Some(reason) if !waiting.is_for_person() => {
+            format!("waiting ({reason}), request {request}{left}")
         }
-        Some(other) => format!("waiting ({other}), request {request}{left}"),
+        // The machine does not know by which name its server has it.
+        _ => format!(
+            "waiting for an approval, request {request}{left}: nightlatch approve CLIENT --request {request}"
+        ),
     }
 }
 
@@ -117,11 +114,11 @@ mod tests {
             reference: 4711,
         };
         assert_eq!(
-            waiting_text(&waiting(Some("approval"), Some(58)), "web1"),
-            "waiting for an approval, request 4711, 58 s left: nightlatch approve web1 --request 4711"
+            waiting_text(&waiting(Some("approval"), Some(58))),
+            "waiting for an approval, request 4711, 58 s left: nightlatch approve CLIENT --request 4711"
         );
         assert_eq!(
-            waiting_text(&waiting(Some("checking"), None), "web1"),
+            waiting_text(&waiting(Some("checking"), None)),
             "waiting (checking), request 4711"
         );
     }
