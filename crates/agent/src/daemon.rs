@@ -141,10 +141,16 @@ impl Daemon {
         let mut state = self.reporter.state();
         // Where a server was last told stays a place, whatever is announced: announcements can be forged.
         let told = state.addresses.values().copied();
-        let mut found: Vec<SocketAddr> = told.chain(self.found.iter().copied()).collect();
-        found.dedup();
-        let found = found.into_iter().map(Place::Found);
-        let places: Vec<Place> = self.named.iter().cloned().chain(found).collect();
+        let found = told.chain(self.found.iter().copied()).map(Place::Found);
+        // An administrator who names all places wants no others.
+        let remembered = state.remembered.iter().filter(|_| self.searches);
+        let places: Vec<Place> = self
+            .named
+            .iter()
+            .cloned()
+            .chain(found)
+            .chain(remembered.map(Place::remembered))
+            .collect();
         state.schedule.set_places(places, now);
     }
 

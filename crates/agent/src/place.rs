@@ -15,7 +15,7 @@ const MAX_ADDRESSES: usize = 16;
 pub(crate) enum Place {
     /// Named in `connect`.
     Named(Target),
-    /// Announced on a local network.
+    /// Announced on a local network, or remembered.
     Found(SocketAddr),
 }
 
@@ -33,6 +33,17 @@ pub(crate) enum PlaceError {
 }
 
 impl Place {
+    /// The place of a server that an earlier run has told there.
+    pub(crate) fn remembered(target: &Target) -> Self {
+        match target.host {
+            TargetHost::Address(address) => {
+                Self::Found(SocketAddr::new(address, target.port.get()))
+            }
+            // Its interface is not remembered: each is tried.
+            TargetHost::LinkLocal(..) | TargetHost::Name(_) => Self::Named(target.clone()),
+        }
+    }
+
     /// The addresses of the place at this moment, in order of preference. Blocks for as long as the resolver of names does.
     pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, PlaceError> {
         let target = match self {

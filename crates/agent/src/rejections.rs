@@ -1,4 +1,4 @@
-//! The sealed secrets that this machine has refused, until every server has heard of them. Pure.
+//! The sealed secrets that this machine has refused, until every server has heard of them, also over a restart. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const REPEAT: Duration = Duration::from_secs(10 * 60);
 /// The greatest number of rejections of which the time is kept.
 const MAX_KEPT: usize = 64;
 
-/// What each server has still to hear.
+/// The rejections of which each server has not heard, and the times of the last ones.
 #[derive(Debug)]
 pub(crate) struct Rejections {
     unheard: BTreeMap<KeyId, Vec<Rejection>>,
@@ -23,8 +23,15 @@ pub(crate) struct Rejections {
     logged: BTreeMap<(KeyId, Rejection), Monotonic>,
 }
 
+/// The file holds something else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("line {line}: expected a key id, a reason and the name of a secret")]
+pub(crate) struct RejectionsError {
+    line: usize,
+}
+
 impl Rejections {
-    /// None so far, for these servers.
+    /// No rejections yet, for these servers.
     pub(crate) fn new(servers: impl IntoIterator<Item = KeyId>) -> Self {
         let unheard = servers.into_iter().map(|key| (key, Vec::new()));
         Self {
@@ -43,13 +50,7 @@ impl Rejections {
         make_room(&mut self.last);
         self.last.insert(rejection.clone(), now);
         for unheard in self.unheard.values_mut() {
-            if unheard.contains(rejection) {
-                continue;
-            }
-            unheard.push(rejection.clone());
-            if unheard.len() > MAX_REJECTIONS {
-                remove_least(unheard);
-            }
+            push(unheard, rejection.clone());
         }
         true
     }
@@ -66,16 +67,64 @@ impl Rejections {
         true
     }
 
-    /// Those that this server has not heard of, in order, at most [`MAX_REJECTIONS`].
+    /// The rejections that this server has not heard of, in order, at most [`MAX_REJECTIONS`].
     pub(crate) fn unheard(&self, server: &KeyId) -> Vec<Rejection> {
         self.unheard.get(server).cloned().unwrap_or_default()
     }
 
-    /// The server has accepted a heartbeat with these.
-    pub(crate) fn heard(&mut self, server: &KeyId, told: &[Rejection]) {
-        if let Some(unheard) = self.unheard.get_mut(server) {
-            unheard.retain(|rejection| !told.contains(rejection));
+    /// The server has accepted a heartbeat with these. True when this changed anything.
+    pub(crate) fn heard(&mut self, server: &KeyId, told: &[Rejection]) -> bool {
+        let Some(unheard) = self.unheard.get_mut(server) else {
+            return false;
+        };
+        let before = unheard.len();
+        unheard.retain(|rejection| !told.contains(rejection));
+        unheard.len() != before
+    }
+
+    /// The content of the file: a line for each server and each rejection of which it has not heard.
+    pub(crate) fn to_text(&self) -> String {
+        let servers = self.unheard.iter();
+        let lines = servers.flat_map(|(server, unheard)| {
+            unheard
+                .iter()
+                .map(move |rejection| format!("{server} {rejection}\n"))
+        });
+        lines.collect()
+    }
+
+    /// Takes in what [`to_text`](Self::to_text) of an earlier run has written. What was for other servers than those of now
+    /// is dropped.
+    ///
+    /// # Errors
+    /// Nothing is taken in then.
+    pub(crate) fn restore(&mut self, text: &str) -> Result<(), RejectionsError> {
+        let mut restored = Vec::new();
+        for (line, words) in (1..).zip(text.lines()) {
+            restored.push(parse_line(words).ok_or(RejectionsError { line })?);
         }
+        for (server, rejection) in restored {
+            if let Some(unheard) = self.unheard.get_mut(&server) {
+                push(unheard, rejection);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_line(line: &str) -> Option<(KeyId, Rejection)> {
+    let (server, rejection) = line.split_once(' ')?;
+    Some((server.parse().ok()?, rejection.parse().ok()?))
+}
+
+/// Adds it unless it is there, and leaves out the least severe one beyond [`MAX_REJECTIONS`].
+fn push(unheard: &mut Vec<Rejection>, rejection: Rejection) {
+    if unheard.contains(&rejection) {
+        return;
+    }
+    unheard.push(rejection);
+    if unheard.len() > MAX_REJECTIONS {
+        remove_least(unheard);
     }
 }
 
@@ -167,6 +216,38 @@ mod tests {
         let unheard = rejections.unheard(&server(1));
         assert_eq!(unheard.len(), MAX_REJECTIONS);
         assert_eq!(unheard[..2], ["expired a", "forged db"].map(rejection));
+    }
+
+    #[test]
+    fn a_restart_loses_nothing_that_a_server_has_still_to_hear() {
+        let mut rejections = Rejections::new([server(1), server(2), server(3)]);
+        let both = [rejection("forged db"), rejection("expired pin")];
+        for one in &both {
+            rejections.add(one, at(0));
+        }
+        assert!(rejections.heard(&server(1), &both[..1]));
+        assert!(!rejections.heard(&server(1), &both[..1]));
+        let text = rejections.to_text();
+        // The third server is not trusted any more.
+        let mut restored = Rejections::new([server(1), server(2), server(4)]);
+        restored.restore(&text).unwrap();
+        assert_eq!(restored.unheard(&server(1)), both[1..]);
+        assert_eq!(restored.unheard(&server(2)), both);
+        assert_eq!(restored.unheard(&server(4)), []);
+        let many: String = (0..100)
+            .map(|number| format!("{} malformed s{number}\n", server(1)))
+            .collect();
+        restored.restore(&many).unwrap();
+        assert_eq!(restored.unheard(&server(1)).len(), MAX_REJECTIONS);
+        for (wrong, line) in [
+            ("x\n".to_owned(), 1),
+            (format!("{text}\n"), 6),
+            (format!("{text}{} forged\n", server(1)), 6),
+        ] {
+            let mut untouched = Rejections::new([server(1)]);
+            assert_eq!(untouched.restore(&wrong), Err(RejectionsError { line }));
+            assert_eq!(untouched.unheard(&server(1)), []);
+        }
     }
 
     #[test]

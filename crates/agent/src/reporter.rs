@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
 use nightlatch_core::boot_nonce::{BootMark, BootNonce, BootSeed};
+use nightlatch_core::connect::Target;
 use nightlatch_core::error_chain::format_error;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::remembered_servers;
@@ -39,8 +40,10 @@ pub(crate) struct Reporter {
     pub(crate) boots_file: PathBuf,
     /// The file with the count of resumes.
     pub(crate) sleeps_file: PathBuf,
-    /// The file with the addresses of servers, for the next boot image.
+    /// The file with the addresses of servers, for the next boot image and the next run.
     pub(crate) remembered_file: PathBuf,
+    /// The file with the rejections of which a server has not heard.
+    pub(crate) rejections_file: PathBuf,
     pub(crate) log: Log,
     state: Mutex<ReporterState>,
     wake: OwnedFd,
@@ -54,6 +57,8 @@ pub(crate) struct ReporterState {
     pub(crate) rejections: Rejections,
     /// The address at which each server was last told.
     pub(crate) addresses: BTreeMap<KeyId, SocketAddr>,
+    /// The places where an earlier run has told servers. Empty once this run has told every server.
+    pub(crate) remembered: Vec<Target>,
     /// The last fault at each place, so that it is logged once and not at each retry.
     faults: BTreeMap<String, String>,
 }
@@ -66,11 +71,13 @@ pub(crate) struct ReporterParts {
     pub(crate) boots_file: PathBuf,
     pub(crate) sleeps_file: PathBuf,
     pub(crate) remembered_file: PathBuf,
+    pub(crate) rejections_file: PathBuf,
     pub(crate) log: Log,
     pub(crate) schedule: Schedule,
     pub(crate) boots: Boots,
     pub(crate) sleeps: SleepCounter,
     pub(crate) rejections: Rejections,
+    pub(crate) remembered: Vec<Target>,
 }
 
 impl Reporter {
@@ -82,6 +89,7 @@ impl Reporter {
             boots_file: parts.boots_file,
             sleeps_file: parts.sleeps_file,
             remembered_file: parts.remembered_file,
+            rejections_file: parts.rejections_file,
             log: parts.log,
             state: Mutex::new(ReporterState {
                 schedule: parts.schedule,
@@ -89,6 +97,7 @@ impl Reporter {
                 sleeps: parts.sleeps,
                 rejections: parts.rejections,
                 addresses: BTreeMap::new(),
+                remembered: parts.remembered,
                 faults: BTreeMap::new(),
             }),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -125,6 +134,7 @@ impl Reporter {
         let mut state = self.state();
         let is_news = state.rejections.is_news(server, rejection, now);
         if state.rejections.add(rejection, now) {
+            self.write_rejections(&state.rejections);
             state.schedule.tell_soon(now);
             drop(state);
             self.wake();
@@ -268,7 +278,9 @@ impl Reporter {
         state
             .schedule
             .accepted(id, key, accepted.next, accepted.token, now);
-        state.rejections.heard(&key, rejected);
+        if state.rejections.heard(&key, rejected) {
+            self.write_rejections(&state.rejections);
+        }
         if state.boots.heard(&self.seed, listed, &key) {
             self.write_boots(&state.boots);
         }
@@ -279,7 +291,10 @@ impl Reporter {
         let mut state = self.state();
         let moved = state.addresses.insert(key, address) != Some(address);
         if moved {
-            self.write_remembered(&state.addresses);
+            if state.addresses.len() >= state.schedule.server_count() {
+                state.remembered.clear();
+            }
+            self.write_remembered(&state);
         }
         let mended = state.faults.remove(shown).is_some();
         let line = format!(
@@ -293,9 +308,17 @@ impl Reporter {
         }
     }
 
-    /// Losing this file costs the next boot a second.
-    fn write_remembered(&self, addresses: &BTreeMap<KeyId, SocketAddr>) {
-        let text = remembered_servers::to_text(addresses.values().copied());
+    /// Losing this file costs the next boot a second. What an earlier run has remembered stays until every server is told:
+    /// the file does not say which server was where.
+    fn write_remembered(&self, state: &ReporterState) {
+        let told = state.addresses.values().copied();
+        let mut targets: Vec<Target> = told.filter_map(remembered_servers::target).collect();
+        for target in &state.remembered {
+            if !targets.contains(target) {
+                targets.push(target.clone());
+            }
+        }
+        let text = remembered_servers::text_of(targets);
         if let Err(error) = files::replace(&self.remembered_file, text.as_bytes()) {
             let file = self.remembered_file.display();
             self.log.info(&format!("cannot write {file}: {error}"));
@@ -306,6 +329,14 @@ impl Reporter {
     fn write_boots(&self, boots: &Boots) {
         if let Err(error) = files::replace(&self.boots_file, boots.to_text().as_bytes()) {
             let file = self.boots_file.display();
+            self.log.info(&format!("cannot write {file}: {error}"));
+        }
+    }
+
+    /// Losing this file costs an alarm where this program ends before every server has heard of the rejections.
+    fn write_rejections(&self, rejections: &Rejections) {
+        if let Err(error) = files::replace(&self.rejections_file, rejections.to_text().as_bytes()) {
+            let file = self.rejections_file.display();
             self.log.info(&format!("cannot write {file}: {error}"));
         }
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nightlatch_core::boot_nonce::BootSeed;
+use nightlatch_core::connect::Target;
 use nightlatch_core::error_chain::format_error;
 use nightlatch_core::remembered_servers;
 use nightlatch_proto::priority::Priority;
@@ -34,6 +35,9 @@ use crate::sleeps::{SleepCounter, Sleeps};
 
 /// The longest file with boots, in bytes: nine boots, each with a thousand servers.
 const MAX_BOOTS: usize = 1024 * 1024;
+
+/// The longest file with rejections, in bytes: eight for each of a thousand servers.
+const MAX_REJECTIONS_FILE: usize = 2 * 1024 * 1024;
 
 /// The longest file with the count of resumes, in bytes.
 const MAX_SLEEPS: usize = 1024;
@@ -155,6 +159,10 @@ fn open(
         setup.trusted.len()
     ));
     let sleeps_file = options.runtime.join("resumes");
+    let remembered_file = options.state.join(remembered_servers::FILE);
+    let rejections_file = options.state.join("rejections");
+    let mut rejections = Rejections::new(setup.trusted.iter().copied());
+    restore_rejections(&mut rejections, &rejections_file, log);
     let reporter = Reporter::new(ReporterParts {
         tls: HostTls::new(&setup.key, setup.trusted.clone(), &Priority::default())?,
         seed,
@@ -162,8 +170,10 @@ fn open(
         boots_file: boots_file(options),
         sleeps: SleepCounter::new(known_sleeps(&sleeps_file, log)),
         sleeps_file,
-        remembered_file: options.state.join(remembered_servers::FILE),
-        rejections: Rejections::new(setup.trusted.iter().copied()),
+        remembered: remembered(&remembered_file, log),
+        remembered_file,
+        rejections_file,
+        rejections,
         log,
         schedule,
         boots,
@@ -281,20 +291,43 @@ fn noted_boots(options: &Options, seed: &BootSeed, log: Log) -> Boots {
     boots
 }
 
+/// The places where an earlier run has told servers.
+fn remembered(file: &Path, log: Log) -> Vec<Target> {
+    let text = read_own(file, remembered_servers::MAX_BYTES, log).unwrap_or_default();
+    remembered_servers::parse(&text)
+}
+
+/// Adds the rejections of which an earlier run had not told every server. A file that cannot be used costs an alarm, and must
+/// not keep this machine from saying that it is up.
+fn restore_rejections(rejections: &mut Rejections, file: &Path, log: Log) {
+    let text = read_own(file, MAX_REJECTIONS_FILE, log).unwrap_or_default();
+    if let Err(error) = rejections.restore(&text) {
+        let shown = file.display();
+        log.info(&format!(
+            "cannot use {shown}, earlier rejections are forgotten: {error}"
+        ));
+    }
+}
+
+/// The text of a file that this program has written; `None` where there is none, or it cannot be read.
+fn read_own(file: &Path, max: usize, log: Log) -> Option<String> {
+    match files::read(file, max, Access::Own) {
+        Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            log.info(&format!("cannot read {}: {error}", file.display()));
+            None
+        }
+    }
+}
+
 /// The count of an earlier run in this boot. Without one it begins now.
 fn known_sleeps(file: &Path, log: Log) -> Sleeps {
     let fresh = Sleeps {
         resumes: 0,
         at: read_sleeps(),
     };
-    let known = match files::read(file, MAX_SLEEPS, Access::Own) {
-        Ok(bytes) => std::str::from_utf8(&bytes).ok().and_then(Sleeps::parse),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => {
-            log.info(&format!("cannot read {}: {error}", file.display()));
-            None
-        }
-    };
+    let known = read_own(file, MAX_SLEEPS, log).and_then(|text| Sleeps::parse(&text));
     let sleeps = known.unwrap_or(fresh);
     if known.is_none()
         && let Err(error) = files::replace(file, sleeps.to_text().as_bytes())

@@ -8,13 +8,14 @@ use std::fs::{self, Permissions};
 use std::net::UdpSocket;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use nightlatch_core::boot_nonce::{BootNonce, BootSeed};
 use nightlatch_core::guard::GoodbyeKind;
 use nightlatch_proto::release::Request;
 
-use world::{Behaviour, Machine, Seen, Server, key, poke, token};
+use world::{Behaviour, Machine, Seen, Server, TcpForward, key, poke, token};
 
 /// The seed of the boot that is up, as the boot client would know it.
 fn seed(machine: &Machine) -> BootSeed {
@@ -67,6 +68,45 @@ fn each_trusted_server_hears_of_the_machine_at_once() {
 }
 
 #[test]
+fn a_restart_forgets_no_server_that_it_has_not_reached() {
+    let servers = [(); 2].map(|()| Server::new(Behaviour::Accepts(3600)));
+    let machine = Machine::new(&servers.each_ref());
+    let remembered = || {
+        let text = fs::read_to_string(machine.path("state/remembered-servers")).unwrap();
+        let lines = text.lines().map(str::to_owned);
+        lines.collect::<BTreeSet<_>>()
+    };
+    let both: BTreeSet<String> = servers.iter().map(|it| it.address.clone()).collect();
+    let agent = machine.start();
+    for _ in &servers {
+        agent.says("knows that this machine is up");
+    }
+    assert_eq!(agent.end(), Some(0));
+    assert_eq!(remembered(), both);
+    machine.connect(&[&servers[0]], "search = no");
+    let agent = machine.start();
+    agent.says("knows that this machine is up");
+    assert_eq!(agent.end(), Some(0));
+    assert_eq!(remembered(), both);
+    // Each server is told at another place: the old ones are forgotten.
+    let moved = TcpForward::to(&servers[1].address);
+    machine.write(
+        "agent.conf",
+        &format!(
+            "[agent]\nsearch = no\nconnect = {}, {}\n",
+            servers[0].address, moved.address
+        ),
+    );
+    let agent = machine.start();
+    for _ in &servers {
+        agent.says("knows that this machine is up");
+    }
+    assert_eq!(agent.end(), Some(0));
+    let now = [servers[0].address.clone(), moved.address];
+    assert_eq!(remembered(), now.into_iter().collect());
+}
+
+#[test]
 fn a_poke_with_the_right_token_brings_a_heartbeat_and_no_other_does() {
     let server = Server::new(Behaviour::Accepts(3600));
     let machine = Machine::new(&[&server]);
@@ -81,16 +121,19 @@ fn a_poke_with_the_right_token_brings_a_heartbeat_and_no_other_does() {
             .unwrap();
     }
     // As a server does, until it is answered: the first ones may be lost in the flood.
+    let (answered, is_answered) = channel::<()>();
     let pokes = std::thread::spawn(move || {
-        for _ in 0..50 {
+        let pause = Duration::from_millis(100);
+        poke(port, token(1));
+        while is_answered.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             poke(port, token(1));
-            std::thread::sleep(Duration::from_millis(100));
         }
     });
     agent.says("a server asks for a heartbeat");
     server.heartbeat();
     agent.says("again within");
     // The token is used; the new one is not.
+    drop(answered);
     pokes.join().unwrap();
     poke(port, token(2));
     agent.says("a server asks for a heartbeat");

@@ -17,13 +17,15 @@ pub const MAX_SERVERS: usize = 16;
 /// The text of the file: a line for each address, without the interface of a link-local one, which may have another name
 /// at boot.
 pub fn to_text(addresses: impl IntoIterator<Item = SocketAddr>) -> String {
-    let targets = addresses.into_iter().filter_map(|address| {
-        Some(Target {
-            host: TargetHost::of_address(address.ip())?,
-            port: address.port().try_into().ok()?,
-        })
-    });
-    text_of(targets.take(MAX_SERVERS))
+    text_of(addresses.into_iter().filter_map(target))
+}
+
+/// The address as it is remembered, without the interface of a link-local one. `None` for one that no server can have.
+pub fn target(address: SocketAddr) -> Option<Target> {
+    Some(Target {
+        host: TargetHost::of_address(address.ip())?,
+        port: address.port().try_into().ok()?,
+    })
 }
 
 /// The servers in such a file. Names and everything else are left out: nothing that is wrong in it may keep a machine
@@ -37,8 +39,8 @@ pub fn parse(text: &str) -> Vec<Target> {
 
 /// The same text as [`to_text`] writes, of what [`parse`] has read.
 pub fn text_of(targets: impl IntoIterator<Item = Target>) -> String {
-    let lines = targets.into_iter().map(|target| format!("{target}\n"));
-    lines.collect()
+    let targets = targets.into_iter().take(MAX_SERVERS);
+    targets.map(|target| format!("{target}\n")).collect()
 }
 
 fn is_address(target: &Target) -> bool {

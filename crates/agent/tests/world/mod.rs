@@ -1,6 +1,5 @@
-//! A booted machine with its files, and peers in the role of the server: small TLS clients that do what a test says.
-//! They stand for nightlatchd, which does not take heartbeats yet; its own tests with this agent are in
-//! `tests/interop`.
+//! A booted machine with its files, and peers in the role of the server: small TLS clients that do what a test says, as
+//! no nightlatchd would. The tests of the agent with nightlatchd are in `tests/interop`.
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +10,7 @@ pub(crate) mod site;
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -26,6 +25,7 @@ use nightlatch_proto::release::{
     Accepted, HEADER_LEN, Header, Heartbeat, Poke, Reply, Request, SecretQuery, Token,
 };
 use nightlatch_proto::tls::{RawKey, RawKeyKind, ServerTls, authenticated};
+use nightlatch_test_support::programs::agent_places;
 use rustls::StreamOwned;
 use rustls::client::ClientConnection;
 use tempfile::TempDir;
@@ -90,20 +90,7 @@ impl Machine {
 
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nightlatch-agent"));
-        for (option, name) in [
-            ("--config", "agent.conf"),
-            ("--trusted-servers", "trusted"),
-            ("--boot-seed", "run/boot-seed"),
-            ("--state", "state"),
-            ("--runtime", "runtime"),
-            ("--get-folder", "get"),
-            ("--admin-keys", "admin-keys"),
-        ] {
-            command.arg(option).arg(self.path(name));
-        }
-        command
-            .env("CREDENTIALS_DIRECTORY", self.path("keys"))
-            .env_remove("NOTIFY_SOCKET")
+        agent_places(&mut command, self.folder.path())
             .arg("--debug")
             .stdin(Stdio::null());
         command
@@ -164,6 +151,17 @@ impl Agent {
     /// The lines of its log so far.
     pub(crate) fn said(&self) -> Vec<String> {
         self.lines.try_iter().collect()
+    }
+
+    /// The next line of its log that has `part`, with no alarm before it.
+    pub(crate) fn says_without_alarm(&self, part: &str) -> String {
+        loop {
+            let line = self.says("");
+            assert!(!line.contains("ALARM"), "{line}");
+            if line.contains(part) {
+                return line;
+            }
+        }
     }
 
     pub(crate) fn terminate(&self) {
@@ -295,6 +293,32 @@ impl Server {
             _ => None,
         });
         requests.collect()
+    }
+}
+
+/// Another address of a server: each connection is passed on to it.
+pub(crate) struct TcpForward {
+    pub address: String,
+}
+
+impl TcpForward {
+    pub(crate) fn to(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = server.to_owned();
+        thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let far = TcpStream::connect(&server).unwrap();
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        Self { address }
     }
 }
 
