@@ -53,9 +53,9 @@ const CHUNK: usize = 4096;
 /// The result of a try.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum AttemptResult {
-    /// Of a server.
+    /// The password that a server gave.
     Password(Secret),
-    /// Of a name.
+    /// The addresses to which a name resolves.
     Addresses(Vec<IpAddr>),
 }
 
@@ -73,7 +73,7 @@ impl AttemptResult {
 pub(super) struct AttemptFailure {
     /// The message for the log.
     pub(super) message: String,
-    /// It failed for want of a network: a change of the network may mend it.
+    /// The try failed for want of a network: a change of the network may mend it.
     pub(super) local: bool,
     /// There was no route at all.
     pub(super) lacks_route: bool,
@@ -106,7 +106,7 @@ pub(super) enum AttemptReport {
     Connected(Option<KeyId>),
     /// The server makes the request wait; a line for a person.
     Waits(String),
-    /// It has come to its end.
+    /// The try has ended.
     Ended(Result<AttemptResult, AttemptFailure>),
 }
 

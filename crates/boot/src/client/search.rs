@@ -47,7 +47,7 @@ const ROUTER: Duration = Duration::from_secs(9);
 pub(super) struct NetworkKnowledge {
     /// The links to be made.
     pub(super) links: Definition,
-    /// Where servers were before.
+    /// The addresses where the machine's agent last reached its servers.
     pub(super) remembered: Vec<Target>,
 }
 
@@ -108,7 +108,7 @@ struct Search<'a> {
     discovery: Option<Discovery>,
     /// The servers of `--connect`; without it, those that are remembered.
     targets: Targets,
-    /// Since when there is no route to these, though there is an address to speak from.
+    /// Destinations without a route, though there is an address to speak from, each with the time since when.
     without_route: Vec<(Destination, Monotonic)>,
     network: NetworkSetup,
     /// The last message logged for each destination. It is logged again with `--debug` only.
@@ -242,9 +242,14 @@ impl Search<'_> {
                 BrowserEvent::Lost(server) => {
                     self.log
                         .debug(|| format!("lost {:?} at {}", server.instance, server.addr));
-                    // Another source, or another interface, may announce the same address still.
-                    if discovery.interfaces_of(server.addr).is_empty() {
-                        let destination = Destination::Address(server.addr);
+                    let destination = Destination::Address(server.addr);
+                    let used: Vec<&Interface> = self.network.used().collect();
+                    let interfaces = self.network.interfaces();
+                    // Another source, or another interface, may announce the same address still. A remembered one is tried
+                    // whatever is announced: anybody can announce it and say goodbye in its name.
+                    if discovery.interfaces_of(server.addr).is_empty()
+                        && !self.targets.lead_to(&destination, interfaces, &used)
+                    {
                         self.schedule.remove(&destination);
                     }
                 }

@@ -35,6 +35,17 @@ impl Targets {
         self.resolved.insert(name.clone(), addresses);
     }
 
+    /// True when `destination` is one of [`destinations`](Self::destinations).
+    pub(super) fn lead_to(
+        &self,
+        destination: &Destination,
+        all: &[Interface],
+        used: &[&Interface],
+    ) -> bool {
+        let wanted = self.destinations(all, used);
+        wanted.iter().any(|(wanted, _)| wanted == destination)
+    }
+
     /// The destinations, each once, in the order in which the servers were named. A name stays among them: it is
     /// resolved at each of its turns.
     pub(super) fn destinations(
