@@ -14,6 +14,7 @@ mod kernels;
 mod network;
 mod options;
 mod rehearse;
+mod swap;
 mod systems;
 mod volumes;
 
@@ -98,6 +99,7 @@ fn check(options: &MachineCheckOptions, report: &mut Report) -> Result<(), Failu
     let contents = images::check(&machine, report);
     host_keys::check(root, &contents.examined, report)?;
     admin_keys::check(root, clock::now().wall, report)?;
+    swap::check(root, report);
     let boot = volumes::BootVolumes {
         opened: contents.opened,
         forgets: boot_files::has_initramfs_tools(root),
