@@ -23,7 +23,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Those of a heartbeat: two lost packets at the start of the connection, and a server with much to do.
+    /// The limits of a heartbeat: they leave time for two lost packets at the start of the connection, and for a busy server.
     pub(crate) fn heartbeat(until: Monotonic) -> Self {
         Self {
             connect: Duration::from_secs(5),
@@ -33,7 +33,7 @@ impl Limits {
         }
     }
 
-    /// Those of a goodbye: what time there is, and half of it for an address that may be dead.
+    /// The limits of a goodbye: the time up to `until`, half of it to connect, as the address may be dead.
     pub(crate) fn goodbye(until: Monotonic) -> Self {
         let all = until.since(clock::now().mono);
         Self {

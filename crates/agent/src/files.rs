@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 /// Permissions of the group and of all users.
 const OTHERS: u32 = 0o077;
 
-/// Of these, the ones to write.
+/// Permissions of the group and of all users to write.
 const OTHERS_WRITE: u32 = 0o022;
 
 /// The access to a file that users other than root and this program's have.

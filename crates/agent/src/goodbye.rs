@@ -32,7 +32,7 @@ const HOLD: Duration = Duration::from_secs(60);
 pub(crate) struct Told {
     /// The servers that accepted it.
     pub(crate) told: usize,
-    /// All trusted servers.
+    /// The number of trusted servers.
     pub(crate) of: usize,
 }
 

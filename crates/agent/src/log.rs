@@ -56,7 +56,7 @@ pub(crate) fn silence_panics() {
     }));
 }
 
-/// One line on standard error. A closed stream ends nothing.
+/// Writes one line to standard error. An error is ignored: a closed stream must not end the program.
 fn line(text: &str) {
     let _ = std::io::stderr().write_all(format!("{}\n", text.trim_end()).as_bytes());
 }

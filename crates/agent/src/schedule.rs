@@ -59,7 +59,7 @@ pub(crate) struct Try {
     pub(crate) place: Place,
 }
 
-/// All servers and places.
+/// The trusted servers, each with the time at which it is due, and the places where they are tried.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     servers: BTreeMap<KeyId, ServerState>,
@@ -74,7 +74,7 @@ pub(crate) struct Schedule {
 #[derive(Debug)]
 struct ServerState {
     due: Monotonic,
-    /// As the server said; `None` before its first answer.
+    /// The time between heartbeats that the server asked for; `None` before its first answer.
     next: Option<Duration>,
     /// Rounds that failed since the last success.
     failures: u32,
@@ -94,7 +94,7 @@ struct ServerState {
 }
 
 impl Schedule {
-    /// All servers are due at once.
+    /// A schedule in which all servers are due at once.
     pub(crate) fn new(
         servers: impl IntoIterator<Item = KeyId>,
         jitter: Jitter,
@@ -341,7 +341,7 @@ impl Schedule {
         self.held_until = None;
     }
 
-    /// All servers are due.
+    /// Makes all servers due.
     pub(crate) fn all_due(&mut self, now: Monotonic) {
         for server in self.servers.values_mut() {
             server.due = server.due.min(now);

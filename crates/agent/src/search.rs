@@ -204,7 +204,7 @@ fn fair(servers: Vec<FoundServer>) -> Vec<SocketAddr> {
     addresses
 }
 
-/// As the boot client chooses them.
+/// True for an interface that the boot client would search on too: up, with broadcast, no loopback.
 fn is_suitable(interface: &Interface) -> bool {
     let flags = interface.flags;
     let reaches = flags.broadcast() && !flags.point_to_point();

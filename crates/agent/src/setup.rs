@@ -1,4 +1,4 @@
-//! All that the daemon reads before it starts: settings, trusted servers, the host keys, the seed of this boot.
+//! Reads what the daemon needs before it starts: settings, trusted servers, the host keys, the seed of this boot.
 
 use std::io;
 use std::path::{Path, PathBuf};

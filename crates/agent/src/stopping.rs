@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// The way in which the machine goes down now; `None` when it does not, as when this service alone is restarted.
 ///
 /// # Errors
-/// Those of asking systemd.
+/// When systemctl cannot be run, or does not answer within [`ANSWER`].
 pub(crate) fn ask_systemd() -> io::Result<Option<GoodbyeKind>> {
     let mut systemctl = Command::new("systemctl")
         .args([

@@ -18,7 +18,7 @@ pub(super) trait UserDatabase {
     fn group_id(&self, name: &str) -> io::Result<Option<u32>>;
 }
 
-/// That of nsswitch.conf(5).
+/// The user database that nsswitch.conf(5) names.
 #[derive(Debug)]
 pub(super) struct SystemUsers;
 
@@ -41,7 +41,7 @@ impl AccessRules {
     /// was started.
     ///
     /// # Errors
-    /// Those of the user database, unless another rule allows it.
+    /// When the user database fails, unless another rule allows it.
     pub(super) fn allow(
         &self,
         name: &SecretName,

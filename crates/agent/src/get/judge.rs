@@ -11,15 +11,15 @@ use nightlatch_proto::tls::NamedSecret;
 
 use super::serials::{Advance, Seen, SerialFault, Serials};
 
-/// What opens sealed secrets on this machine.
+/// The keys that open sealed secrets on this machine.
 pub(super) struct Opener<'a> {
     /// The host's OpenPGP key.
     pub(super) host: &'a SecretKey,
-    /// The administrators that are believed.
+    /// The pinned admin keys.
     pub(super) admins: &'a AdminKeys,
 }
 
-/// What a sealed secret must say.
+/// The header that a sealed secret must have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected<'a> {
     /// The id of this machine's host key.
@@ -37,7 +37,7 @@ pub(super) struct JudgedSecret {
     pub(super) signer: Fingerprint,
 }
 
-/// It is not handed out.
+/// A reason not to hand a secret out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum JudgeFault {
     /// The server's fault.

@@ -23,8 +23,8 @@ const FIRST_LINE: &str = "nightlatch-serial 1";
 #[derive(Debug)]
 pub(super) struct Serials {
     folder: PathBuf,
-    /// What is known to be on the disk. Reading, comparing and writing is one step: of two callers the second must see what
-    /// the first has written.
+    /// The sealed secrets that are known to be on the disk. Reading, comparing and writing is one step: of two callers the
+    /// second must see what the first has written.
     durable: Mutex<BTreeMap<SecretName, Seen>>,
 }
 
@@ -39,11 +39,11 @@ pub(super) struct Seen {
 /// The judgement of [`Serials::advance`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Advance {
-    /// It is the newest one, and remembered.
+    /// The secret is the newest one, and remembered.
     Newest,
     /// A newer one is known, or another one with the same serial.
     RolledBack,
-    /// It is not older than what is known, and not remembered: the caller does not want it.
+    /// The secret is not older than what is known, and not remembered: the caller does not want it.
     Unwanted,
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nightlatch_core::secret_name::SecretName;
 use nightlatch_proto::local::LocalAnswer;
 
-/// What callers hear.
+/// A message to the callers of a request.
 #[derive(Clone, Debug)]
 pub(super) enum Heard<T> {
     /// A line before the last one.

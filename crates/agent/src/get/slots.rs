@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Each caller is a thread and two connections.
+/// The greatest number of callers in all. Each is a thread and two connections.
 const MAX_CALLERS: usize = 64;
 
-/// Those of other users leave so many to root, whose services need their secrets at boot.
+/// Of these, the places that only root can take: its services need their secrets at boot.
 const ROOT_SHARE: usize = 16;
 
-/// One user must not keep others out.
+/// The greatest number of callers of one user other than root, who must not keep others out.
 const MAX_OF_USER: usize = 8;
 
 /// Counts callers by user.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slots(Arc<Mutex<BTreeMap<u32, usize>>>);
 
-/// One caller that is served. Its drop makes room.
+/// The place of a caller that is served. Its drop makes room.
 #[derive(Debug)]
 pub(super) struct Slot {
     slots: Slots,

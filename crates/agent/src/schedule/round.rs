@@ -36,8 +36,8 @@ type Rank = (u8, bool, Option<TryId>, u64);
 pub(super) struct Round {
     tried: BTreeSet<PlaceId>,
     last_start: Option<Monotonic>,
-    /// It ends now, whatever was tried: whoever announces many places must not keep a server from being tried again where it
-    /// was.
+    /// The time at which the round ends, whatever was tried: whoever announces many places must not keep a server from being
+    /// tried again where it was.
     end: Monotonic,
 }
 
