@@ -45,6 +45,8 @@ pub(crate) struct Reporter {
     /// The file with the rejections of which a server has not heard.
     pub(crate) rejections_file: PathBuf,
     pub(crate) log: Log,
+    /// Held while the file with the rejections is written, and taken before `state`.
+    writing_rejections: Mutex<()>,
     state: Mutex<ReporterState>,
     wake: OwnedFd,
 }
@@ -91,6 +93,7 @@ impl Reporter {
             remembered_file: parts.remembered_file,
             rejections_file: parts.rejections_file,
             log: parts.log,
+            writing_rejections: Mutex::new(()),
             state: Mutex::new(ReporterState {
                 schedule: parts.schedule,
                 boots: parts.boots,
@@ -133,10 +136,13 @@ impl Reporter {
         let now = clock::now().mono;
         let mut state = self.state();
         let is_news = state.rejections.is_news(server, rejection, now);
-        if state.rejections.add(rejection, now) {
-            self.write_rejections(&state.rejections);
+        let is_new = state.rejections.add(rejection, now);
+        if is_new {
             state.schedule.tell_soon(now);
-            drop(state);
+        }
+        drop(state);
+        if is_new {
+            self.write_rejections();
             self.wake();
         }
         is_news
@@ -278,11 +284,13 @@ impl Reporter {
         state
             .schedule
             .accepted(id, key, accepted.next, accepted.token, now);
-        if state.rejections.heard(&key, rejected) {
-            self.write_rejections(&state.rejections);
-        }
         if state.boots.heard(&self.seed, listed, &key) {
             self.write_boots(&state.boots);
+        }
+        let is_heard = state.rejections.heard(&key, rejected);
+        drop(state);
+        if is_heard {
+            self.write_rejections();
         }
     }
 
@@ -334,8 +342,12 @@ impl Reporter {
     }
 
     /// Losing this file costs an alarm where this program ends before every server has heard of the rejections.
-    fn write_rejections(&self, rejections: &Rejections) {
-        if let Err(error) = files::replace(&self.rejections_file, rejections.to_text().as_bytes()) {
+    /// A server chooses how often that is, and heartbeats do not wait for it.
+    fn write_rejections(&self) {
+        let writing = self.writing_rejections.lock();
+        let _writing = writing.unwrap_or_else(PoisonError::into_inner);
+        let text = self.state().rejections.to_text();
+        if let Err(error) = files::replace(&self.rejections_file, text.as_bytes()) {
             let file = self.rejections_file.display();
             self.log.info(&format!("cannot write {file}: {error}"));
         }

@@ -211,6 +211,25 @@ fn another_server_is_asked_when_one_refuses_fails_or_is_not_believed() {
 }
 
 #[test]
+fn a_server_that_lets_a_request_wait_keeps_it_from_no_other() {
+    let honest = Answers::default();
+    let lets_wait = [waiting(), refused("approval-timed-out")].concat();
+    let servers = [Server::giving(move |_| lets_wait.clone()), honest.server()];
+    let site = Site::new(&servers.each_ref());
+    honest.set(given(&site.sealed(1)));
+    let _agent = start(&site.machine, 2);
+    for _ in 0..4 {
+        let said = ask(&site.machine);
+        assert_eq!(said.trim_start_matches("trying\n"), value());
+    }
+    // Where all let it wait, the request waits at one after the other.
+    honest.set([waiting(), given(&site.sealed(2))].concat());
+    let said = ask(&site.machine);
+    assert!(said.contains("waiting approval 58 4711\n"), "{said}");
+    assert!(said.ends_with(&value()), "{said}");
+}
+
+#[test]
 fn a_server_that_is_not_reached_is_told_with_the_refusal_of_another() {
     let servers = [
         Server::giving(|_| refused("no-such-secret")),

@@ -159,20 +159,25 @@ fn fetch(options: &GetOptions) -> Result<Secret, Failure> {
     };
     let mut deadline = from_now();
     let mut pause = FIRST_PAUSE;
-    let mut asked_person = false;
     loop {
         let mut seen = Seen::default();
         let outcome = try_once(options, deadline, &mut progress, &mut seen);
-        asked_person |= seen.asked_person;
+        // A server that has answered was not lost, and has the same answer for the next request.
+        let is_lost = !matches!(
+            outcome,
+            Ok(Outcome::Answer(
+                LocalAnswer::Refused { .. } | LocalAnswer::Rejected(_)
+            ))
+        );
         let failure = match outcome {
             Ok(Outcome::Value(value)) => return Ok(value),
             Ok(Outcome::Answer(answer)) => {
-                answer_failure(options, answer, seen.unreached, asked_person)
+                answer_failure(options, answer, seen.unreached, seen.asked_person)
             }
             Err(error) => agent_failure(error, is_root()),
         };
         // A request that a person may still approve: its server, or the agent, was lost only now.
-        if failure.is_passing && seen.waited {
+        if failure.is_passing && is_lost && seen.waited {
             deadline = from_now();
         }
         let left = deadline.map(|deadline| deadline.since(clock::now().mono));
@@ -328,11 +333,11 @@ fn answer_failure(
         LocalAnswer::Refused { reason, retry } => {
             let failure = refused(options, reason.as_ref(), unreached, asked_person);
             match reason.is_some_and(|reason| reason.asks_again()) {
+                // Its `retry` is not for the servers that were not reached.
                 true => TryFailure {
-                    retry,
+                    retry: retry.filter(|_| unreached == 0),
                     ..passing(failure)
                 },
-                // Its `retry` is not for the servers that were not reached.
                 false => with_others(failure),
             }
         }
@@ -488,13 +493,14 @@ mod tests {
     #[test]
     fn a_server_that_asks_for_a_pause_has_it_and_not_more_than_two_minutes() {
         let second = Duration::from_secs(1);
-        let after = |word: &str, retry: u64| {
+        let after_with = |word: &str, retry: u64, unreached: usize| {
             let answer = LocalAnswer::Refused {
                 reason: ReasonWord::new(word),
                 retry: Some(second * u32::try_from(retry).unwrap()),
             };
-            answer_failure(&options(), answer, 1, false)
+            answer_failure(&options(), answer, unreached, false)
         };
+        let after = |word, retry| after_with(word, retry, 0);
         let full = after("too-many-wait", 60);
         assert_eq!(full.wait(second, None), Some(second * 60));
         assert_eq!(full.wait(second, Some(second * 90)), Some(second * 60));
@@ -503,7 +509,9 @@ mod tests {
         let greedy = after("too-many-wait", 999_999);
         assert_eq!(greedy.wait(second, None), Some(LONGEST_RETRY));
         // The other server is not kept waiting.
-        let other = after("disabled", 60);
+        let away = after_with("too-many-wait", 60, 1);
+        assert_eq!(away.wait(second, Some(second * 20)), Some(second));
+        let other = after_with("disabled", 60, 1);
         assert_eq!(other.wait(second, Some(second * 90)), Some(second));
         assert_eq!(other.wait(second * 8, Some(second * 3)), Some(second * 3));
         assert_eq!(other.wait(second, Some(Duration::ZERO)), None);
@@ -535,13 +543,13 @@ mod tests {
     #[test]
     fn only_a_denial_of_a_request_that_waited_for_a_person_ends_the_tries_of_a_service() {
         const WAITED: &str = "trying\nwaiting approval 58 4711\ntrying\nrefused denied -\n";
-        // The agent was lost while the person looked at it.
+        // The agent was lost while the person looked at it, and what was denied then may be a boot.
         const LOST: &str = "trying\nwaiting approval 58 4711\n";
         const DENIED_BEFORE: &str = "trying\nrefused denied -\n";
         const OTHER_WAIT: &str = "trying\nwaiting checking 58 4711\nrefused denied -\n";
         for (answers, expected) in [
             (&[WAITED][..], DENIED),
-            (&[LOST, DENIED_BEFORE], DENIED),
+            (&[LOST, DENIED_BEFORE], EX_NOINPUT),
             (&[DENIED_BEFORE], EX_NOINPUT),
             (&[OTHER_WAIT], EX_NOINPUT),
         ] {

@@ -18,6 +18,10 @@ const LEAVING: Duration = Duration::from_secs(2);
 /// # Errors
 /// `TimedOut` for a program that was ended, and those of starting it.
 pub(crate) fn output_within(command: &mut Command, limit: Duration) -> io::Result<Output> {
+    output_or_end(command, limit, LEAVING)
+}
+
+fn output_or_end(command: &mut Command, limit: Duration, leaving: Duration) -> io::Result<Output> {
     let child = command
         .process_group(0)
         .stdin(Stdio::null())
@@ -34,9 +38,9 @@ pub(crate) fn output_within(command: &mut Command, limit: Duration) -> io::Resul
         Err(RecvTimeoutError::Timeout) => {}
     }
     terminate_group(leader)?;
-    if end.recv_timeout(LEAVING).is_err() {
+    if end.recv_timeout(leaving).is_err() {
         kill_group(leader)?;
-        let _ = end.recv_timeout(LEAVING);
+        let _ = end.recv_timeout(leaving);
     }
     Err(io::ErrorKind::TimedOut.into())
 }
@@ -74,10 +78,14 @@ mod tests {
 
     #[test]
     fn a_program_that_takes_too_long_is_ended_with_what_it_has_started() {
-        for (trap, says) in [
-            ("trap 'echo asked >> \"$LOG\"; exit' TERM", "ready\nasked\n"),
+        for (trap, says, leaving) in [
+            (
+                "trap 'echo asked >> \"$LOG\"; exit' TERM",
+                "ready\nasked\n",
+                LONG,
+            ),
             // Then it is killed.
-            ("trap '' TERM", "ready\n"),
+            ("trap '' TERM", "ready\n", LEAVING),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let (log, processes) = (folder.path().join("log"), folder.path().join("processes"));
@@ -86,7 +94,7 @@ mod tests {
             );
             let mut command = shell(&script);
             command.env("LOG", &log).env("PROCESSES", &processes);
-            let late = output_within(&mut command, Duration::from_secs(3)).unwrap_err();
+            let late = output_or_end(&mut command, Duration::from_secs(10), leaving).unwrap_err();
             assert_eq!(late.kind(), io::ErrorKind::TimedOut);
             assert_eq!(fs::read_to_string(&log).unwrap(), says);
             let processes = fs::read_to_string(&processes).unwrap();

@@ -201,7 +201,9 @@ fn only_a_request_that_waited_for_the_person_who_denied_it_has_the_status_for_th
     site.administer(&["deny", "web1", "--request", &request], b"");
     let output = waits.finish();
     assert_eq!(output.status.code(), Some(80), "{output:?}");
-    // Nobody is asked while the denial is in force.
+    // Without a number the denial counts for later requests too, and nobody is asked.
+    site.administer(&["set", "web1", "approval_duration=10m"], b"");
+    site.administer(&["deny", "web1"], b"");
     site.fails(&["pin"], 66, "denied an earlier request of this machine");
 }
 

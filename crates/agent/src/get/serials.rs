@@ -99,8 +99,12 @@ impl Serials {
         // What can be read need not be on the disk: an earlier write of it may have failed at the last step.
         if known != Some(seen) || durable.get(name) != Some(&seen) {
             durable.remove(name);
-            self.write(&path, seen)
-                .map_err(|error| SerialFault::Write(path, error))?;
+            let write = match known == Some(seen) {
+                // Also where the disk is full.
+                true => self.sync(&path),
+                false => self.write(&path, seen),
+            };
+            write.map_err(|error| SerialFault::Write(path, error))?;
             durable.insert(name.clone(), seen);
         }
         Ok(Advance::Newest)
@@ -111,10 +115,21 @@ impl Serials {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        // Also of a folder that an earlier run has made, and may have failed to sync.
-        let parent = self.folder.parent().unwrap_or(Path::new("/"));
-        File::open(parent)?.sync_all()?;
+        self.sync_parent()?;
         files::replace(path, to_text(seen).as_bytes())
+    }
+
+    /// Has what can be read on the disk.
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()?;
+        File::open(&self.folder)?.sync_all()?;
+        self.sync_parent()
+    }
+
+    /// Also of a folder that an earlier run has made, and may have failed to sync.
+    fn sync_parent(&self) -> io::Result<()> {
+        let parent = self.folder.parent().unwrap_or(Path::new("/"));
+        File::open(parent)?.sync_all()
     }
 }
 

@@ -38,6 +38,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 /// again with the next request.
 const LONGEST_TOLD_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The same while another trusted server was not reached: that one may give the secret at once when it is back.
+const LONGEST_WAIT_ALONE: Duration = Duration::from_secs(60 * 60);
+
 /// The greatest number of notices to wait within [`NOTICES_WITHIN`]. A server sends one every 30 s and at each change; one
 /// that sends more floods the machine, and is left.
 const MOST_NOTICES: u32 = 60;
@@ -59,7 +62,9 @@ pub(super) enum ServerAnswer {
 #[derive(Debug)]
 pub(super) struct CallerGone;
 
-/// A pass over the trusted servers for one secret: each answers once at most.
+/// A pass over the trusted servers for one secret: each answers once at most. A server that lets the request wait is left
+/// while others are to be asked, and asked again after them: one of them cannot keep the secret of the others from the
+/// machine.
 pub(super) struct Pass<'a> {
     reporter: &'a Reporter,
     name: &'a SecretName,
@@ -70,6 +75,8 @@ pub(super) struct Pass<'a> {
     tried: BTreeSet<SocketAddr>,
     addresses: VecDeque<SocketAddr>,
     places: VecDeque<Place>,
+    /// The servers that were left.
+    deferred: VecDeque<(KeyId, SocketAddr)>,
     servers: usize,
     limit: SearchLimit,
 }
@@ -96,6 +103,7 @@ impl<'a> Pass<'a> {
             tried: BTreeSet::new(),
             addresses,
             places,
+            deferred: VecDeque::new(),
             servers,
             limit: SearchLimit::new(clock::now().mono),
         }
@@ -103,13 +111,19 @@ impl<'a> Pass<'a> {
 
     /// The next answer of a server, with its key and its address; `None` when there is none left to ask.
     pub(super) fn next(&mut self) -> Result<Option<(KeyId, SocketAddr, ServerAnswer)>, CallerGone> {
-        while self.answered.len() < self.servers && !self.limit.is_over(clock::now().mono) {
+        while self.answered.len() < self.servers {
             // Before a name is resolved, which may take long.
             (self.tell)(&LocalAnswer::Trying)?;
-            let Some(address) = self.next_address() else {
+            let is_over = self.limit.is_over(clock::now().mono);
+            let new = (!is_over).then(|| self.next_address()).flatten();
+            let found = new.map(|address| (address, true)).or_else(|| {
+                let (_, address) = self.deferred.pop_front()?;
+                Some((address, false))
+            });
+            let Some((address, may_leave)) = found else {
                 break;
             };
-            if let Some((key, answer)) = self.ask(address)? {
+            if let Some((key, answer)) = self.ask(address, may_leave)? {
                 self.limit = SearchLimit::new(clock::now().mono);
                 return Ok(Some((key, address, answer)));
             }
@@ -140,8 +154,19 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The answer of the server at `address`; `None` when there is no server that has not answered yet.
-    fn ask(&mut self, address: SocketAddr) -> Result<Option<(KeyId, ServerAnswer)>, CallerGone> {
+    /// True when a server is left that may be at one of the remaining places, besides the one that is asked.
+    fn has_others(&self) -> bool {
+        let is_a_place_left = !(self.addresses.is_empty() && self.places.is_empty());
+        is_a_place_left && self.answered.len() + self.deferred.len() + 1 < self.servers
+    }
+
+    /// The answer of the server at `address`; `None` when there is no server that has not answered yet, or when it lets the
+    /// request wait, and it `may_leave` for others.
+    fn ask(
+        &mut self,
+        address: SocketAddr,
+        may_leave: bool,
+    ) -> Result<Option<(KeyId, ServerAnswer)>, CallerGone> {
         let log = self.reporter.log;
         let fault = |error: &dyn std::fmt::Display| {
             log.debug(|| format!("cannot ask {address} for {}: {error}", self.name));
@@ -162,7 +187,8 @@ impl<'a> Pass<'a> {
             }
         };
         let key = server.server_key();
-        if self.answered.contains(&key) {
+        let is_deferred = self.deferred.iter().any(|(deferred, _)| *deferred == key);
+        if self.answered.contains(&key) || is_deferred {
             server.leave(&mut stream);
             stream.shutdown();
             return Ok(None);
@@ -172,9 +198,18 @@ impl<'a> Pass<'a> {
             boot: self.reporter.nonce(&key),
         };
         stream.renew(limits.reply());
-        let mut is_gone = false;
-        let mut bound = WaitBound::new(clock::now().mono);
+        let may_leave = may_leave && self.has_others();
+        let (mut is_gone, mut is_left) = (false, false);
+        let longest = match self.answered.len() + self.deferred.len() + 1 < self.servers {
+            true => LONGEST_WAIT_ALONE,
+            false => LONGEST_TOLD_WAIT,
+        };
+        let mut bound = WaitBound::new(longest, clock::now().mono);
         let mut waiting = |notice: &Waiting, stream: &mut DeadlineStream| {
+            if may_leave {
+                is_left = true;
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             permit.waits();
             let left = bound.next(notice.left, clock::now().mono);
             stream.renew(left.map_err(io::Error::other)?);
@@ -187,6 +222,16 @@ impl<'a> Pass<'a> {
         stream.shutdown();
         if is_gone {
             return Err(CallerGone);
+        }
+        if is_left {
+            log.debug(|| {
+                format!(
+                    "{address} lets the request for {} wait; others come first",
+                    self.name
+                )
+            });
+            self.deferred.push_back((key, address));
+            return Ok(None);
         }
         let answer = match result {
             Ok(given) => ServerAnswer::Given(given),
@@ -246,6 +291,8 @@ impl SearchLimit {
 #[derive(Debug)]
 struct WaitBound {
     begin: Monotonic,
+    /// The longest time to wait, whatever the server says.
+    longest: Duration,
     /// The server has let the request wait.
     has_begun: bool,
     end: Option<Monotonic>,
@@ -260,9 +307,10 @@ struct WaitBound {
 struct NoticeFlood;
 
 impl WaitBound {
-    const fn new(now: Monotonic) -> Self {
+    const fn new(longest: Duration, now: Monotonic) -> Self {
         Self {
             begin: now,
+            longest,
             has_begun: false,
             end: None,
             counted_from: now,
@@ -270,8 +318,8 @@ impl WaitBound {
         }
     }
 
-    /// The time for the next notice of a server that has `left` until it decides. Its first word for that counts, up to
-    /// [`LONGEST_TOLD_WAIT`]: one that puts it off again and again would keep the request from other servers.
+    /// The time for the next notice of a server that has `left` until it decides. Its first word for that counts, up to the
+    /// longest time: one that puts it off again and again would keep the request from other servers.
     fn next(&mut self, left: Option<Duration>, now: Monotonic) -> Result<Duration, NoticeFlood> {
         self.has_begun = true;
         if now.since(self.counted_from) >= NOTICES_WITHIN {
@@ -283,7 +331,7 @@ impl WaitBound {
             return Err(NoticeFlood);
         }
         if self.end.is_none() {
-            self.end = left.map(|left| now.after(left.min(LONGEST_TOLD_WAIT)).after(SILENCE));
+            self.end = left.map(|left| now.after(left.min(self.longest)).after(SILENCE));
         }
         let end = self.end.unwrap_or(self.begin.after(LONGEST_WAIT));
         Ok(SILENCE.min(end.since(now)))
@@ -314,7 +362,7 @@ mod tests {
     }
 
     fn bound() -> WaitBound {
-        WaitBound::new(at(Duration::ZERO))
+        WaitBound::new(LONGEST_TOLD_WAIT, at(Duration::ZERO))
     }
 
     #[test]
@@ -339,6 +387,14 @@ mod tests {
             let end = LONGEST_TOLD_WAIT + SILENCE;
             assert_eq!(bound.next(Some(told), at(end)), Ok(Duration::ZERO));
         }
+    }
+
+    #[test]
+    fn beside_a_server_that_is_away_a_wait_is_shorter() {
+        let mut alone = WaitBound::new(LONGEST_WAIT_ALONE, at(Duration::ZERO));
+        assert_eq!(alone.next(Some(HOUR * 24), at(Duration::ZERO)), Ok(SILENCE));
+        let end = LONGEST_WAIT_ALONE + SILENCE;
+        assert_eq!(alone.next(Some(HOUR * 24), at(end)), Ok(Duration::ZERO));
     }
 
     #[test]

@@ -64,9 +64,15 @@ fn is_encrypted(root: &Path, place: &Path) -> bool {
     let device = fs::canonicalize(inside).ok();
     let name = device.as_deref().and_then(Path::file_name);
     name.and_then(|name| name.to_str()).is_some_and(|name| {
-        name.starts_with(ZRAM)
+        is_memory(root, name)
             || BlockDevice::named(root, name).is_some_and(|device| device.is_encrypted())
     })
+}
+
+/// True of zram without a device to which it writes what it does not use (`backing_dev`).
+fn is_memory(root: &Path, name: &str) -> bool {
+    let backing = || fs::read_to_string(root.join("sys/block").join(name).join("backing_dev"));
+    name.starts_with(ZRAM) && backing().map_or(true, |device| device.trim() == "none")
 }
 
 #[cfg(test)]
@@ -88,8 +94,16 @@ mod tests {
         for folder in ["dev/mapper", "proc/self", "boot"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
-        for device in ["sda", "dm-1", "zram0"] {
+        for device in ["sda", "dm-1", "zram0", "zram1"] {
             fs::write(root.join("dev").join(device), "").unwrap();
+        }
+        for (zram, device) in [("zram0", "none\n"), ("zram1", "/dev/sda3\n")] {
+            fs::create_dir_all(root.join("sys/block").join(zram)).unwrap();
+            fs::write(
+                root.join("sys/block").join(zram).join("backing_dev"),
+                device,
+            )
+            .unwrap();
         }
         symlink("../dm-1", root.join("dev/mapper/vg-swap")).unwrap();
         let mounts = "21 1 254:0 / / rw - ext4 /dev/mapper/root rw\n22 21 8:0 / /boot rw - ext4 /dev/sda rw\n";
@@ -103,16 +117,25 @@ mod tests {
             fs::write(root.join("proc/swaps"), head.to_owned() + &lines.concat()).unwrap();
             judged(root)
         };
-        let plain = ["/dev/sda", "/boot/swap", "/boot/my\\040swap", "/dev/gone"];
+        let plain = [
+            "/dev/sda",
+            "/boot/swap",
+            "/boot/my\\040swap",
+            "/dev/gone",
+            "/dev/zram1",
+        ];
         let encrypted = ["/dev/mapper/vg-swap", "/dev/dm-1", "/swap", "/dev/zram0"];
         // It has no named secrets.
         assert_eq!(swaps(&plain), []);
         let pinned = PinnedAdminKeys::of(root);
         fs::create_dir_all(pinned.path().parent().unwrap()).unwrap();
         fs::write(pinned.path(), "").unwrap();
-        for (places, is_encrypted) in [(plain, false), (encrypted, true)] {
-            let expected = places.map(|place| (place.replace("\\040", " ").into(), is_encrypted));
-            assert_eq!(swaps(&places), expected);
+        for (places, is_encrypted) in [(&plain[..], false), (&encrypted[..], true)] {
+            let expected: Vec<(PathBuf, bool)> = places
+                .iter()
+                .map(|place| (place.replace("\\040", " ").into(), is_encrypted))
+                .collect();
+            assert_eq!(swaps(places), expected);
         }
         assert_eq!(swaps(&[]), []);
     }

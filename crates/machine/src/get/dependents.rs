@@ -14,7 +14,10 @@ use std::time::Duration;
 use crate::timed_command::output_within;
 
 /// Time for one run of systemctl: the secret waits for it, and must not do so for ever.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Tries to start the units that waited, where systemctl takes too long: nothing else starts them.
+const STARTS: usize = 5;
 
 /// The greatest number of units that are looked at.
 const MAX_UNITS: usize = 1000;
@@ -150,10 +153,22 @@ pub(super) fn start(systemctl: &impl Systemctl, notes: &Path) -> io::Result<Vec<
     if !start.is_empty() {
         let mut arguments = vec!["start", "--no-block", "--"];
         arguments.extend(start.iter().map(String::as_str));
-        systemctl.run(&arguments)?;
+        run_again(systemctl, &arguments)?;
     }
     fs::remove_file(notes)?;
     Ok(start)
+}
+
+/// Runs systemctl until it has ended in time, [`STARTS`] times at most. To start a unit twice does nothing more.
+fn run_again(systemctl: &impl Systemctl, arguments: &[&str]) -> io::Result<String> {
+    let mut left = STARTS;
+    loop {
+        left -= 1;
+        match systemctl.run(arguments) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && left > 0 => {}
+            ended => return ended,
+        }
+    }
 }
 
 type Properties = BTreeMap<String, String>;
