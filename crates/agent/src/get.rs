@@ -242,7 +242,7 @@ impl NamedSecrets {
         let bytes = read.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!(
                 "there is no {shown}, so no secret is believed: pin the key of an administrator with `nightlatch enroll \
-                 --admin-key FILE`"
+                 --host-key --admin-key FILE`"
             ),
             _ => format!("cannot use {shown}: {error}; chown root: {shown} && chmod 0644 {shown}"),
         })?;

@@ -427,7 +427,7 @@ fn missing_keys_are_told_and_pinning_one_needs_no_restart() {
         assert!(said.starts_with("failed setup "), "{said}");
         assert!(said.contains(part), "{said}");
     };
-    fails("nightlatch enroll --admin-key FILE");
+    fails("nightlatch enroll --host-key --admin-key FILE");
     site.machine.write("admin-keys", "");
     fails("cannot use");
     site.machine.write("admin-keys", &site.admin.public);
