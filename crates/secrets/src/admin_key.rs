@@ -60,7 +60,7 @@ struct NewOptions {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// Your name in the key [default: USER@HOST]
+    /// Your name in the key [default: your user and host name]
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
 

@@ -77,6 +77,8 @@ struct Client {
     machine: Machine,
     kind: ExpiryKind,
     section: Section,
+    /// The server had a state of it before.
+    known: bool,
     /// Acknowledged: it gets nothing.
     refused: bool,
     /// Acknowledged: it gets its secret.
@@ -107,16 +109,17 @@ impl Client {
     fn learn(&mut self, log: &[String]) {
         let client = format!("client=\"{}\"", self.machine.name);
         // The first delivery after it was enabled extends its deadline. Who enabled it is not known any more in
-        // a later life.
+        // a later life, and one that comes back has its former state, perhaps with a release and without its extension.
         let mut first = false;
         for line in log.iter().filter(|line| line.contains(&client)) {
             if line.contains(" disabled client=") {
                 (self.refused, self.served) = (true, false);
             } else if line.contains(" enabled client=") || line.contains("new client") {
+                first = line.contains(" enabled client=") || !self.known;
+                self.known = true;
                 // In force is the file as it is now: what went before in this life is over.
                 self.refused = self.section != Section::Enabled;
                 self.served = !self.refused && self.kind == ExpiryKind::Lasting;
-                first = true;
             } else if line.contains("secret delivered") && !self.refused {
                 self.served |= match self.kind {
                     ExpiryKind::Mayfly => false,
@@ -343,6 +346,7 @@ fn nothing_acknowledged_is_lost_when_it_is_killed() {
             machine: Machine::new(&format!("c{number}")),
             kind,
             section: Section::Enabled,
+            known: false,
             refused: false,
             served: false,
         })
