@@ -149,6 +149,33 @@ fn a_remembered_server_is_tried_beside_the_search() {
     assert_eq!(releases.count(), 1);
 }
 
+#[test]
+fn a_remembered_server_is_tried_after_a_goodbye_in_its_name() {
+    let Some(lan) = Lan::new("find") else { return };
+    let machine = machine("tower");
+    lan.server.wait_for_link_local("srv0");
+    lan.client.wait_for_link_local("cli0");
+    let disabled = format!("{UP}\nenabled = False");
+    let home = Home::new(&machine.section(&disabled), None);
+    // A port that is named can be taken again at once.
+    home.set("port", "4711");
+    let server = TestServer::announced(Project::Ours, home, &lan.server);
+    let (address, port) = (lan.server.link_local("srv0"), server.port());
+    let file = machine.key_file("remembered");
+    std::fs::write(&file, format!("[{address}]:{port}\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let options = [CLI0, &["--remembered-servers", file]].concat();
+    let searching = search(Project::Ours, &machine, &lan, &options);
+    wait(&searching, "found ");
+    server.wait_for_refusal(ExpectedRefusal::Disabled);
+    server.stop();
+    wait(&searching, "lost ");
+    // Nobody announces it now.
+    let home = Home::new(&machine.section(UP), None);
+    let _server = TestServer::at_port(Project::Ours, home, &lan.server, port);
+    assert_gets(searching, &machine);
+}
+
 /// From the client's `cli1` to `srv1` of `other`.
 fn second_cable(lan: &Lan, other: &NetnsHost) {
     cable((other, "srv1"), (&lan.client, "cli1"));

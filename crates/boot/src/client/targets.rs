@@ -151,6 +151,20 @@ mod tests {
     }
 
     #[test]
+    fn targets_lead_to_the_places_that_are_tried_for_them() {
+        let all = interfaces();
+        let servers = targets(&["192.0.2.1:5", "fe80::1:5"]);
+        let lead_to = |place: &str| {
+            let place = Destination::Address(place.parse().unwrap());
+            servers.lead_to(&place, &all, &[&all[1]])
+        };
+        assert!(lead_to("192.0.2.1:5") && lead_to("[fe80::1%3]:5"));
+        for other in ["192.0.2.1:6", "192.0.2.2:5", "[fe80::1%2]:5"] {
+            assert!(!lead_to(other), "{other}");
+        }
+    }
+
+    #[test]
     fn several_servers_are_tried_each_place_once() {
         let all = interfaces();
         let servers = targets(&["192.0.2.1:5", "fe80::1:5", "[fe80::1%a]:5", "192.0.2.1:6"]);
