@@ -48,7 +48,7 @@ pub(super) fn print(
     print_failures(done, &names, failures.collect(), sure)
 }
 
-/// As [`print`], with the name and the failure of each client.
+/// As [`print()`], with the name and the failure of each client.
 pub(super) fn print_failures(
     done: &str,
     clients: &[&str],
