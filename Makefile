@@ -112,8 +112,12 @@ FOLD = $(shell folder=$$(mktemp -d) && echo 'fn main() {}' | rustc -Clink-arg=-W
 # program. Upstream builds without them if the assembler is too old.
 BOOT_CFLAGS := -fno-asynchronous-unwind-tables -DMY_ASSEMBLER_IS_TOO_OLD_FOR_ADX_AVX2 -DMY_ASSEMBLER_IS_TOO_OLD_FOR_AVX
 
+# One implementation of a curve and of a cipher each, the plain one in constant time, in place of a choice by the
+# processor: the OpenPGP library opens one short message.
+BOOT_CFGS := --cfg=curve25519_dalek_backend="serial" --cfg=aes_force_soft --cfg=polyval_force_soft
+
 boot: ## build the client for the initramfs, alone and small
-	RUSTFLAGS="$(RELR) $(FOLD)" AWS_LC_SYS_CFLAGS="$(BOOT_CFLAGS)" cargo build --package nightlatch-boot --profile boot
+	RUSTFLAGS='$(RELR) $(FOLD) $(BOOT_CFGS)' AWS_LC_SYS_CFLAGS="$(BOOT_CFLAGS)" cargo build --package nightlatch-boot --profile boot
 	@# A panic aborts, so the tables for unwinding are not used: a tenth of what goes into an image.
 	@scripts/blank-sections target/boot/nightlatch-boot .eh_frame .eh_frame_hdr
 	@ls -l target/boot/nightlatch-boot
