@@ -4,9 +4,11 @@
 //! value is handed out only after it was believed and its serial is on the disk.
 
 mod access;
+mod asker;
 mod caller;
 mod connections;
 mod judge;
+mod limits;
 mod serials;
 mod servers;
 mod sharing;
@@ -36,12 +38,13 @@ use crate::log::Log;
 use crate::reporter::Reporter;
 
 use access::{AccessRules, SystemUsers};
+use asker::ServerAnswer;
 use caller::Caller;
 pub(crate) use caller::GetSocket;
 use connections::Connections;
 use judge::{Expected, JudgeFault, JudgedSecret, Opener, judge};
 use serials::Serials;
-use servers::{CallerGone, Pass, ServerAnswer};
+use servers::{CallerGone, Pass};
 use sharing::{Heard, NobodyListens, Shared, Sharing};
 use slots::{Slot, Slots};
 
@@ -60,7 +63,7 @@ pub(crate) struct NamedSecrets {
     serials: Serials,
     slots: Slots,
     sharing: Sharing<Shares>,
-    connections: Connections,
+    connections: Arc<Connections>,
 }
 
 /// Everything that [`NamedSecrets::new`] takes.
@@ -113,7 +116,7 @@ impl NamedSecrets {
             serials: Serials::new(parts.serials),
             slots: Slots::default(),
             sharing: Sharing::default(),
-            connections: Connections::default(),
+            connections: Arc::default(),
         }
     }
 
@@ -303,6 +306,7 @@ impl NamedSecrets {
             }
         }
         let unreached = pass.unreached();
+        drop(pass);
         if unreached > 0 {
             tell(&LocalAnswer::Unreached(unreached))?;
         }

@@ -38,6 +38,14 @@ impl DeadlineStream {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
+    /// The socket, for another thread that may shut it down.
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left.
+    pub fn socket(&self) -> io::Result<TcpStream> {
+        self.socket.try_clone()
+    }
+
     fn left(&self) -> io::Result<Option<Duration>> {
         let Some(deadline) = self.deadline else {
             return Ok(None);

@@ -7,8 +7,9 @@ use std::time::Duration;
 /// Connections whose server has not answered yet.
 const MAX_ASKING: usize = 4;
 
-/// Connections whose server lets the request wait for a person: they must not keep others from asking.
-const MAX_WAITING: usize = 8;
+/// Connections whose server lets the request wait for a person: they must not keep others from asking. A server lets four
+/// requests of a machine wait, and a machine has few servers.
+const MAX_WAITING: usize = 16;
 
 /// A request that queues shows that it is alive so often.
 const SIGN: Duration = Duration::from_secs(5);
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn four_ask_eight_wait_and_the_next_queues_until_one_ends() {
+    fn four_ask_sixteen_wait_and_the_next_queues_until_one_ends() {
         let connections = Connections::default();
         let mut taken = Vec::new();
         while let Some(permit) = try_take(&connections) {

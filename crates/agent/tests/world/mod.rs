@@ -194,6 +194,8 @@ pub(crate) enum Behaviour {
     Silent,
     /// Completes the handshake, reads the request, and never answers.
     Hangs,
+    /// Accepts heartbeats, and lets each request for a secret wait for ever.
+    LetsWait,
     /// Sends something else than TLS.
     Garbage,
     /// Answers the request with something else than a reply.
@@ -380,14 +382,22 @@ fn serve(
     stream.read_exact(&mut body).unwrap();
     let request = Request::parse(header, &body).unwrap();
     tell(Seen::Request(request.clone()));
-    let answer = match (behaviour, &request) {
-        (Behaviour::Accepts(_), Request::Get(query)) => answer(query),
-        (Behaviour::Accepts(seconds), _) => Reply::Accepted(Accepted {
+    let accepted = |seconds| {
+        let accepted = Accepted {
             next: Duration::from_secs(seconds),
             token: token(number),
             window: None,
-        })
-        .to_bytes(),
+        };
+        Reply::Accepted(accepted).to_bytes()
+    };
+    let answer = match (behaviour, &request) {
+        (Behaviour::Accepts(_), Request::Get(query)) => answer(query),
+        (Behaviour::Accepts(seconds), _) => accepted(seconds),
+        (Behaviour::LetsWait, Request::Get(_)) => {
+            stream.write_all(&site::waiting()).unwrap();
+            return drain(&mut stream.sock);
+        }
+        (Behaviour::LetsWait, _) => accepted(60),
         (Behaviour::GarbageInside, _) => b"\xff\xff\xff\xff\xff\xff".to_vec(),
         (Behaviour::Hangs, _) => return drain(&mut stream.sock),
         _ => Vec::new(),
