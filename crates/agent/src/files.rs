@@ -1,11 +1,11 @@
 //! Files: reading what only root may have written, and replacing what this program writes.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
+use nightlatch_sys::part_file::PartFile;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
@@ -80,30 +80,14 @@ pub(crate) fn read(path: &Path, max: usize, access: Access) -> io::Result<Zeroiz
 /// Replaces `path` by a file with `content` that only its owner can read: the owner of the folder, whoever writes it.
 /// After a power failure there is the old content or the new.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    // No secret has a name that begins so.
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".new");
-    let new = folder.join(name);
-    // One that was left behind by a crash.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    // No secret has a hidden name.
+    let mut part = PartFile::create(path, "new", 0o600)?;
+    let owner = fs::metadata(path.parent().unwrap_or(Path::new("/")))?;
+    if part.file().metadata()?.uid() != owner.uid() {
+        fchown(part.file(), Some(owner.uid()), Some(owner.gid()))?;
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
-    let owner = fs::metadata(folder)?;
-    if file.metadata()?.uid() != owner.uid() {
-        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-    }
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(folder)?.sync_all()
+    part.write(content)?;
+    part.replace()
 }
 
 #[cfg(test)]

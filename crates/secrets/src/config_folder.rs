@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nightlatch_console::failure::{EX_CANTCREAT, EX_USAGE, Failure};
+use nightlatch_sys::part_file::{PartFile, sync_folder};
 use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
@@ -97,10 +98,10 @@ fn create_by(
     content: &[u8],
     link: impl FnOnce(&Path, &Path) -> io::Result<()>,
 ) -> io::Result<()> {
-    let part = PartFile::new(path, content)?;
-    match link(&part.0, path) {
+    let part = written(path, content)?;
+    match link(part.path(), path) {
         // Filesystems without hard links, as FAT, answer EPERM.
-        Err(error) if has_no_links(&error) => rename_to_free_name(&part.0, path)?,
+        Err(error) if has_no_links(&error) => rename_to_free_name(part.path(), path)?,
         linked => linked?,
     }
     drop(part);
@@ -125,49 +126,14 @@ fn rename_to_free_name(part: &Path, path: &Path) -> io::Result<()> {
 
 /// Puts the file `path`, 0600, with this content in the place of one that may be there.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let part = PartFile::new(path, content)?;
-    fs::rename(&part.0, path)?;
-    sync_folder(path)
+    written(path, content)?.replace()
 }
 
-/// A complete file beside its final place, under a name of this process alone. Removed on drop if it has that name still.
-struct PartFile(PathBuf);
-
-impl PartFile {
-    /// Writes it, 0600, to the disk.
-    fn new(path: &Path, content: &[u8]) -> io::Result<Self> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut part = OsString::from(".");
-        part.push(name);
-        part.push(format!(".{}", std::process::id()));
-        let part = path.with_file_name(part);
-        // A process with the same id may have been killed before it could remove its own.
-        match fs::remove_file(&part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&part)?;
-        let part = Self(part);
-        file.write_all(content)?;
-        file.sync_all()?;
-        Ok(part)
-    }
-}
-
-impl Drop for PartFile {
-    fn drop(&mut self) {
-        // It is gone after a rename.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+/// A file with this content for `path`, 0600, under a name of this process alone.
+fn written<'p>(path: &'p Path, content: &[u8]) -> io::Result<PartFile<'p>> {
+    let mut part = PartFile::create(path, &std::process::id().to_string(), 0o600)?;
+    part.write(content)?;
+    Ok(part)
 }
 
 #[cfg(test)]

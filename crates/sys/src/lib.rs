@@ -19,6 +19,7 @@ pub mod memory;
 pub mod netif;
 mod netlink;
 pub mod observe;
+pub mod part_file;
 pub mod peers;
 pub mod ping;
 pub mod privileges;

@@ -1,14 +1,14 @@
 //! `/etc/nightlatch/network.conf`: reading it, telling whether it was edited, and putting another in its place.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nightlatch_console::failure::{EX_CANTCREAT, EX_IOERR, EX_NOPERM, Failure};
 use nightlatch_core::digits::Hex;
 use nightlatch_core::network::{Definition, NetworkConfError};
+use nightlatch_sys::part_file::PartFile;
 use sha2::{Digest, Sha256};
 
 /// Path below the root of a machine.
@@ -115,23 +115,13 @@ pub(super) fn write(root: &Path, text: &str) -> Result<PathBuf, Failure> {
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder)?;
-    // Its name tells nobody's reader that it is a configuration, whenever this ends.
-    let new = folder.join(format!(".network.conf.{}", std::process::id()));
-    let written = write_new(&new, text).and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
     }
-    written?;
-    fs::File::open(folder)?.sync_all()
-}
-
-fn write_new(new: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o644).open(new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    // Its name tells nobody's reader that it is a configuration, whenever this ends.
+    let mut part = PartFile::create(path, &std::process::id().to_string(), 0o644)?;
+    part.write(text.as_bytes())?;
+    part.replace()
 }
 
 #[cfg(test)]
