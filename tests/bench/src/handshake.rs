@@ -17,7 +17,7 @@ const HANDSHAKES: u32 = 3000;
 /// More than a request has.
 const MAX_REQUEST: usize = 1024;
 
-/// What the server's side of an unlock costs, and the bytes that go over the wire for one.
+/// The cost of the server's side of an unlock, and the bytes that go over the wire for one.
 pub(crate) struct HandshakeBound {
     /// Unlocks for each second of the server's side.
     pub(crate) a_second: f64,

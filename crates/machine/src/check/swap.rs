@@ -33,7 +33,7 @@ pub(super) fn check(root: &Path, report: &mut Report) {
     }
 }
 
-/// What is swapped to, and whether it is encrypted; nothing on a machine without named secrets.
+/// The devices and files that are swapped to, each with true where it is encrypted; empty on a machine without named secrets.
 fn judged(root: &Path) -> Vec<(PathBuf, bool)> {
     if !PinnedAdminKeys::of(root).path().exists() {
         return Vec::new();

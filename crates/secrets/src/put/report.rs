@@ -17,7 +17,7 @@ pub(super) struct Report {
     lines: Vec<ReportLine>,
 }
 
-/// Whether requests for a secret wait for a person, once it is put.
+/// The source of the approval that a secret needs once it is put.
 pub(super) enum Approvals {
     /// For all machines the same: `--approval` or `--no-approval`.
     All(bool),
