@@ -26,7 +26,7 @@ pub(crate) enum Role {
     Active,
     /// A key that can be pressed.
     Key,
-    /// In order.
+    /// Without a fault.
     Good,
     /// Needs attention, but not at once.
     Warning,
