@@ -236,7 +236,9 @@ fn read(file: &Path) -> Result<Secret, Failure> {
         let failure =
             Failure::new(EX_NOINPUT, format!("cannot read the admin key {shown}")).because(error);
         match missing {
-            true => failure.hint("make one: nightlatch admin-key new; or name its file, as --help says"),
+            true => {
+                failure.hint("make one: nightlatch admin-key new; or name its file, as --help says")
+            }
             false => failure,
         }
     })?;
