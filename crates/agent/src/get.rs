@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::RecvError;
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::Duration;
 
@@ -50,6 +50,9 @@ use slots::{Slot, Slots};
 
 /// Pause after a caller that could not be accepted, as when the process has too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A caller that hears nothing is looked after so often: one that is gone must not keep its place.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The service for named secrets of this machine: keys, rules, memory and limits.
 pub(crate) struct NamedSecrets {
@@ -205,11 +208,13 @@ impl NamedSecrets {
             self.lead(&name);
         }
         loop {
-            match heard.recv() {
+            match heard.recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Timeout) if caller.is_gone() => return Err(End::Gone),
+                Err(RecvTimeoutError::Timeout) => {}
                 Ok(Heard::Line(line)) => caller.tell(&line).map_err(|_| End::Gone)?,
                 Ok(Heard::End(Ok(given))) => return Ok((name, given)),
                 Ok(Heard::End(Err(answer))) => return Err(End::Answer(answer)),
-                Err(RecvError) => {
+                Err(RecvTimeoutError::Disconnected) => {
                     let why = "the agent had a fault of its own; its log says which";
                     return Err(End::failed(LocalFailureKind::Busy, &why));
                 }
@@ -305,18 +310,23 @@ impl NamedSecrets {
                 }
             }
         }
-        let unreached = pass.unreached();
+        let (unreached, has_lost) = (pass.unreached(), pass.has_lost());
         drop(pass);
         if unreached > 0 {
             tell(&LocalAnswer::Unreached(unreached))?;
         }
-        let nobody = || {
-            failed(
-                LocalFailureKind::NoServer,
+        let no_server = |what| failed(LocalFailureKind::NoServer, what);
+        let answer = match best {
+            // A person may still decide there, and no other server decides for that one.
+            Some(LocalAnswer::Refused { .. }) | None if has_lost => no_server(
+                "a server at which the request waited was lost; the log of nightlatch-agent says why",
+            ),
+            Some(best) => best,
+            None => no_server(
                 "no trusted server could be reached; the log of nightlatch-agent says why",
-            )
+            ),
         };
-        Err(End::Answer(best.unwrap_or_else(nobody)))
+        Err(End::Answer(answer))
     }
 
     /// Logs it and has every server told, unless that was done a short time ago.
@@ -414,7 +424,7 @@ fn weight(answer: &LocalAnswer) -> u8 {
             reason: Some(reason),
             ..
         } => match reason.as_str() {
-            "denied" => 2,
+            "denied" | "denied-before" => 2,
             "no-such-secret" => 1,
             _ => 3,
         },

@@ -255,7 +255,7 @@ fn the_refusal_that_says_most_is_told() {
     ];
     let site = Site::new(&servers.each_ref());
     let _agent = start(&site.machine, 3);
-    assert_eq!(ask(&site.machine), "refused denied 60\n");
+    assert_eq!(ask(&site.machine), "refused denied-before 60\n");
 }
 
 #[test]

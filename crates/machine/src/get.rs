@@ -159,9 +159,7 @@ fn fetch(options: &GetOptions) -> Result<Secret, Failure> {
         );
         let failure = match outcome {
             Ok(Outcome::Value(value)) => return Ok(value),
-            Ok(Outcome::Answer(answer)) => {
-                answer_failure(&options.name, answer, seen.unreached, seen.asked_person)
-            }
+            Ok(Outcome::Answer(answer)) => answer_failure(&options.name, answer, seen.unreached),
             Err(error) => agent_failure(error, is_root()),
         };
         // A request that a person may still approve: its server, or the agent, was lost only now.
@@ -183,8 +181,6 @@ fn fetch(options: &GetOptions) -> Result<Secret, Failure> {
 struct Seen {
     /// A server let the request wait.
     waited: bool,
-    /// A server let the request wait for a person.
-    asked_person: bool,
     /// Servers that could not be reached.
     unreached: usize,
 }
@@ -202,9 +198,8 @@ fn try_once(
     ask(&options.socket, &options.name, of_try(), &mut |answer| {
         progress.answer(answer);
         match answer {
-            LocalAnswer::Waiting(waiting) => {
+            LocalAnswer::Waiting(_) => {
                 seen.waited = true;
-                seen.asked_person |= waiting.is_for_person();
                 return Some(clock::now().mono.after(WAITING));
             }
             LocalAnswer::Unreached(count) => seen.unreached = *count,
@@ -226,9 +221,7 @@ fn is_root() -> bool {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use nightlatch_console::failure::EX_NOINPUT;
 
-    use super::failure::DENIED;
     use super::*;
 
     #[derive(clap::Parser)]
@@ -239,46 +232,6 @@ mod tests {
 
     fn options() -> GetOptions {
         Line::parse_from(["get", "db"]).options
-    }
-
-    /// Asks an agent that gives these lines, one after the other for each connection.
-    fn failure_after(answers: &'static [&'static str]) -> Failure {
-        use std::io::{Read as _, Write as _};
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("socket");
-        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let agent = thread::spawn(move || {
-            for said in answers {
-                let (mut stream, _) = listener.accept().unwrap();
-                stream.read_exact(&mut [0; 7]).unwrap();
-                stream.write_all(said.as_bytes()).unwrap();
-            }
-        });
-        let mut options = options();
-        options.socket = socket;
-        options.wait = Wait::AtMost(Duration::from_secs(60));
-        let Err(failure) = fetch(&options) else {
-            panic!("a value");
-        };
-        agent.join().unwrap();
-        failure
-    }
-
-    #[test]
-    fn only_a_denial_of_a_request_that_waited_for_a_person_ends_the_tries_of_a_service() {
-        const WAITED: &str = "trying\nwaiting approval 58 4711\ntrying\nrefused denied -\n";
-        // The agent was lost while the person looked at it, and what was denied then may be a boot.
-        const LOST: &str = "trying\nwaiting approval 58 4711\n";
-        const DENIED_BEFORE: &str = "trying\nrefused denied -\n";
-        const OTHER_WAIT: &str = "trying\nwaiting checking 58 4711\nrefused denied -\n";
-        for (answers, expected) in [
-            (&[WAITED][..], DENIED),
-            (&[LOST, DENIED_BEFORE], EX_NOINPUT),
-            (&[DENIED_BEFORE], EX_NOINPUT),
-            (&[OTHER_WAIT], EX_NOINPUT),
-        ] {
-            assert_eq!(failure_after(answers).exit(), expected, "{answers:?}");
-        }
     }
 
     #[test]

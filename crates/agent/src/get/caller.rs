@@ -11,6 +11,7 @@ use nightlatch_core::agent_files::GET_SOCKET;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::local::{LocalAnswer, MAX_LINE};
 use nightlatch_sys::peers::PeerCredentials;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::local_stream::{read_line, write_all};
 
@@ -82,6 +83,13 @@ impl Caller {
         write_all(&mut self.0, answer.line().as_bytes(), ANSWER)
     }
 
+    /// True when the caller has closed its end.
+    pub(super) fn is_gone(&self) -> bool {
+        let mut end = [PollFd::new(&self.0, PollFlags::empty())];
+        let polled = poll(&mut end, Some(&Timespec::default()));
+        polled.is_ok() && end.iter().any(|it| it.revents().contains(PollFlags::HUP))
+    }
+
     /// Sends the value.
     pub(super) fn give(&mut self, value: &Secret) -> io::Result<()> {
         self.tell(&LocalAnswer::Value(value.len()))?;
@@ -99,9 +107,20 @@ impl Caller {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Shutdown;
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_caller_is_gone_when_it_has_closed_and_not_when_it_has_said_all() {
+        let (caller, theirs) = UnixStream::pair().unwrap();
+        let caller = Caller(caller);
+        theirs.shutdown(Shutdown::Write).unwrap();
+        assert!(!caller.is_gone());
+        drop(theirs);
+        assert!(caller.is_gone());
+    }
 
     #[test]
     fn a_socket_replaces_that_of_another_run_and_leaves_nothing_beside_it() {

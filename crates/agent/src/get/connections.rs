@@ -1,15 +1,18 @@
 //! The number of connections to servers for named secrets. A server takes a few from one address only, and those of
 //! heartbeats and goodbyes must find room there.
 
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use nightlatch_core::key_id::KeyId;
 
 /// Connections whose server has not answered yet.
 const MAX_ASKING: usize = 4;
 
-/// Connections whose server lets the request wait for a person: they must not keep others from asking. A server lets four
-/// requests of a machine wait, and a machine has few servers.
-const MAX_WAITING: usize = 16;
+/// Connections to one server that lets the requests wait for a person, as many as an honest one lets wait for a machine. They
+/// take no place of those that ask.
+const MAX_WAITING: usize = 4;
 
 /// A request that queues shows that it is alive so often.
 const SIGN: Duration = Duration::from_secs(5);
@@ -24,14 +27,15 @@ pub(super) struct Connections {
 #[derive(Debug, Default)]
 struct Count {
     asking: usize,
-    waiting: usize,
+    waiting: BTreeMap<KeyId, usize>,
 }
 
 /// The right to one connection. Its drop makes room.
 #[derive(Debug)]
 pub(super) struct Permit<'c> {
     connections: &'c Connections,
-    is_waiting: bool,
+    /// The server at which the request waits.
+    waits_at: Option<KeyId>,
 }
 
 impl Connections {
@@ -61,7 +65,7 @@ impl Connections {
         count.asking += 1;
         Ok(Permit {
             connections: self,
-            is_waiting: false,
+            waits_at: None,
         })
     }
 
@@ -71,24 +75,37 @@ impl Connections {
 }
 
 impl Permit<'_> {
-    /// The server lets the request wait. It makes room for another one that asks, as long as few wait.
-    pub(super) fn waits(&mut self) {
-        let mut count = self.connections.count();
-        if !self.is_waiting && count.waiting < MAX_WAITING {
-            count.waiting += 1;
-            count.asking -= 1;
-            self.is_waiting = true;
-            self.connections.freed.notify_one();
+    /// The server lets the request wait: it makes room for another one that asks. False where too many wait at this server:
+    /// the connection must end.
+    #[must_use]
+    pub(super) fn waits(&mut self, server: KeyId) -> bool {
+        if self.waits_at.is_some() {
+            return true;
         }
+        let mut count = self.connections.count();
+        let waiting = count.waiting.entry(server).or_default();
+        if *waiting >= MAX_WAITING {
+            return false;
+        }
+        *waiting += 1;
+        count.asking -= 1;
+        self.waits_at = Some(server);
+        self.connections.freed.notify_one();
+        true
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut count = self.connections.count();
-        match self.is_waiting {
-            true => count.waiting -= 1,
-            false => count.asking -= 1,
+        match self.waits_at {
+            Some(server) => {
+                if let Some(waiting) = count.waiting.get_mut(&server) {
+                    *waiting -= 1;
+                }
+                count.waiting.retain(|_, waiting| *waiting > 0);
+            }
+            None => count.asking -= 1,
         }
         self.connections.freed.notify_one();
     }
@@ -105,27 +122,32 @@ mod tests {
         connections.take_with(SHORT, || Err(())).ok()
     }
 
+    fn server(number: u8) -> KeyId {
+        KeyId::from_bytes([number; 32]).unwrap()
+    }
+
     #[test]
-    fn four_ask_sixteen_wait_and_the_next_queues_until_one_ends() {
+    fn four_ask_and_four_wait_at_each_server_and_the_next_queues_until_one_ends() {
         let connections = Connections::default();
-        let mut taken = Vec::new();
-        while let Some(permit) = try_take(&connections) {
-            taken.push(permit);
+        let mut waiting = Vec::new();
+        for number in 1..=3 {
+            while let Some(mut permit) = try_take(&connections) {
+                if !permit.waits(server(number)) {
+                    break;
+                }
+                assert!(permit.waits(server(number)));
+                waiting.push(permit);
+            }
         }
-        assert_eq!(taken.len(), MAX_ASKING);
-        taken[0].waits();
-        taken[0].waits();
-        while let Some(mut permit) = try_take(&connections) {
-            permit.waits();
-            taken.push(permit);
-        }
-        assert_eq!(taken.len(), MAX_ASKING + MAX_WAITING);
-        taken.truncate(MAX_ASKING);
-        drop(taken.remove(1));
-        assert!(try_take(&connections).is_some());
-        drop(taken);
+        assert_eq!(waiting.len(), 3 * MAX_WAITING);
+        // None of them keeps another from asking.
+        let mut asking: Vec<_> = std::iter::from_fn(|| try_take(&connections)).collect();
+        assert_eq!(asking.len(), MAX_ASKING);
+        asking.pop();
+        asking.push(try_take(&connections).unwrap());
+        drop((asking, waiting));
         let count = connections.count();
-        assert_eq!((count.asking, count.waiting), (0, 0));
+        assert_eq!((count.asking, count.waiting.len()), (0, 0));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::timed_command::output_within;
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// Tries to start the units that waited, where systemctl takes too long: nothing else starts them.
-const STARTS: usize = 5;
+const STARTS: usize = 3;
 
 /// The greatest number of units that are looked at.
 const MAX_UNITS: usize = 1000;

@@ -105,13 +105,10 @@ fn no_server(what: impl Into<String>) -> Failure {
 }
 
 /// The failure that a last line tells. What one server says may pass as long as another was not reached.
-///
-/// `asked_person`: the request waited for a person.
 pub(super) fn answer_failure(
     name: &SecretName,
     answer: LocalAnswer,
     unreached: usize,
-    asked_person: bool,
 ) -> TryFailure {
     let with_others = match unreached {
         0 => lasting,
@@ -119,7 +116,7 @@ pub(super) fn answer_failure(
     };
     match answer {
         LocalAnswer::Refused { reason, retry } => {
-            let failure = refused(name, reason.as_ref(), unreached, asked_person);
+            let failure = refused(name, reason.as_ref(), unreached);
             match reason.is_some_and(|reason| reason.asks_again()) {
                 // Its `retry` is not for the servers that were not reached.
                 true => TryFailure {
@@ -139,12 +136,7 @@ pub(super) fn answer_failure(
     }
 }
 
-fn refused(
-    name: &SecretName,
-    reason: Option<&ReasonWord>,
-    unreached: usize,
-    asked_person: bool,
-) -> Failure {
+fn refused(name: &SecretName, reason: Option<&ReasonWord>, unreached: usize) -> Failure {
     let others = match unreached {
         0 => String::new(),
         count => format!("; not reached: {count} other trusted servers"),
@@ -155,11 +147,11 @@ fn refused(
             format!("the server has no such secret for this machine ({reason}){others}"),
         )
         .hint(format!("nightlatch secret put {name} CLIENT gives it one")),
-        Some(reason @ "denied") if unreached == 0 && asked_person => {
+        Some(reason @ "denied") if unreached == 0 => {
             Failure::new(DENIED, format!("a person has denied it ({reason})"))
                 .hint("on the server: nightlatch why CLIENT")
         }
-        Some(reason @ "denied") if unreached == 0 => Failure::new(
+        Some(reason @ "denied-before") if unreached == 0 => Failure::new(
             EX_NOINPUT,
             format!("a person has denied an earlier request of this machine ({reason})"),
         )
@@ -254,16 +246,15 @@ mod tests {
             // A person's word ends it, unless another server may not know of it.
             (refusal("denied"), 0, (DENIED, false)),
             (refusal("denied"), 2, (EX_NOINPUT, true)),
+            // Nobody was asked.
+            (refusal("denied-before"), 0, (EX_NOINPUT, false)),
             (forged(), 0, (EX_DATAERR, false)),
             (forged(), 1, (EX_DATAERR, true)),
         ] {
             let text = answer.to_string();
-            let found = shown(answer_failure(&db(), answer, unreached, true));
+            let found = shown(answer_failure(&db(), answer, unreached));
             assert_eq!(found, expected, "{text} {unreached}");
         }
-        // It was said of another request, and no person has decided on this one.
-        let earlier = answer_failure(&db(), refusal("denied"), 0, false);
-        assert_eq!(shown(earlier), (EX_NOINPUT, false));
         let lookup = LocalFailure::new(LocalFailureKind::Lookup, "LDAP");
         assert_eq!(shown(failed(&lookup)), (EX_TEMPFAIL, true));
     }
@@ -276,7 +267,7 @@ mod tests {
                 reason: ReasonWord::new(word),
                 retry: Some(second * u32::try_from(retry).unwrap()),
             };
-            answer_failure(&db(), answer, unreached, false)
+            answer_failure(&db(), answer, unreached)
         };
         let after = |word, retry| after_with(word, retry, 0);
         let full = after("too-many-wait", 60);

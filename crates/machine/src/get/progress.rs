@@ -1,6 +1,7 @@
 //! Tells the service manager, and a person or a program on standard error, what happens while a secret is asked for. No value
 //! is told.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use nightlatch_console::failure::note;
@@ -10,12 +11,15 @@ use nightlatch_proto::local::{LocalAnswer, LocalWaiting};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
 
+/// The greatest number of requests that are known to be told. A machine has few servers.
+const MAX_TOLD: usize = 16;
+
 /// Tells each step, and a person each only once.
 pub(super) struct Progress<'o> {
     name: &'o SecretName,
     json: bool,
-    /// The request of which a person was told.
-    told: Option<u64>,
+    /// The last requests of which a person was told: one at each server that lets it wait.
+    told: VecDeque<u64>,
     /// A person was told that no server answers.
     is_told_of_none: bool,
 }
@@ -25,7 +29,7 @@ impl<'o> Progress<'o> {
         Self {
             name,
             json,
-            told: None,
+            told: VecDeque::new(),
             is_told_of_none: false,
         }
     }
@@ -52,7 +56,9 @@ impl<'o> Progress<'o> {
             "event": "waiting", "name": self.name.as_str(), "reason": reason, "left": left,
             "request": waiting.reference,
         }));
-        if !self.json && self.told.replace(waiting.reference) != Some(waiting.reference) {
+        if !self.json && !self.told.contains(&waiting.reference) {
+            self.told.truncate(MAX_TOLD - 1);
+            self.told.push_front(waiting.reference);
             note(format_args!("{}: {text}", self.name));
         }
     }

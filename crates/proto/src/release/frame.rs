@@ -397,6 +397,16 @@ impl ReasonWord {
         words.contains(&self.as_str())
     }
 
+    /// True when a person has denied it.
+    pub fn is_denial(&self) -> bool {
+        self.as_str() == Refusal::Denied.as_str()
+    }
+
+    /// The agent's word, on the local socket, for a denial that was of another request: this one asked nobody.
+    pub fn denied_before() -> Self {
+        Self("denied-before".to_owned())
+    }
+
     pub(super) fn read(tag: Tag, value: &[u8]) -> Result<Self, MessageError> {
         Self::new(text(tag, value)?).ok_or(MessageError::Value(tag))
     }

@@ -14,7 +14,7 @@ use crate::registry::{Action, Registry};
 use crate::sealed_secret::SealedSecret;
 use crate::secret_name::SecretName;
 use crate::settings::client::ConfiguredSecrets;
-use crate::time::Now;
+use crate::time::{Now, Wall};
 
 /// The greatest number of named secrets of one host key that are put at run time.
 pub const MAX_SECRETS: usize = 64;
@@ -273,7 +273,7 @@ impl Registry {
         // Whether a person is asked stays, for the next value too.
         let removed = SavedSecret {
             sealed: None,
-            put: now.wall,
+            put: self.named.after_all(&row.host, now),
             ..row
         };
         self.store_secret(client, removed, Durability::BeforeUnlessFailing);
@@ -374,7 +374,7 @@ impl Registry {
             is_older.then(|| SavedSecret {
                 serial: header.serial,
                 sealed: None,
-                put: now.wall,
+                put: self.named.after_all(&row.host, now),
                 ..row.clone()
             })
         });
@@ -430,6 +430,12 @@ impl Registry {
 }
 
 impl NamedSecrets {
+    /// The time of a change now: not before that of an earlier one, though the clock was set back.
+    fn after_all(&self, host: &KeyId, now: Now) -> Wall {
+        let latest = self.of_host(host).map(|row| row.put).max();
+        latest.map_or(now.wall, |latest| latest.max(now.wall))
+    }
+
     /// Forgets the secret that was removed first, where too many are remembered; never `newest`, whatever the clock says.
     fn drop_removed(&mut self, host: &KeyId, newest: &SecretName) -> Option<SecretName> {
         let removed = || self.of_host(host).filter(|row| row.sealed.is_none());

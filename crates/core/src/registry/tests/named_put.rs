@@ -101,6 +101,10 @@ fn a_machine_has_a_bounded_number_of_them() {
     world.now.wall = Wall::from_unix_micros(0);
     world.remove("n364").unwrap();
     let error = world.put(sealed(4, |it| it.name = name("n364")));
+    // Also after the next removal.
+    world.remove("n1").unwrap();
+    let again = world.put(sealed(4, |it| it.name = name("n364")));
+    assert!(again.is_err(), "{again:?}");
     assert!(
         matches!(error, Err(NamedSecretError::NotNewer { .. })),
         "{error:?}"
