@@ -54,8 +54,8 @@ pub(super) struct Pass<'a> {
     last_number: u64,
     /// A thread finds out the next addresses, or asks at one.
     step: Step,
-    /// The servers that were lost while the request waited there.
-    lost: BTreeSet<KeyId>,
+    /// The servers that were lost while the request waited there, and where.
+    lost: BTreeMap<KeyId, SocketAddr>,
     tried: BTreeSet<SocketAddr>,
     addresses: VecDeque<SocketAddr>,
     places: VecDeque<Place>,
@@ -107,7 +107,7 @@ impl<'a> Pass<'a> {
             askers: BTreeMap::new(),
             last_number: 0,
             step: Step::Idle,
-            lost: BTreeSet::new(),
+            lost: BTreeMap::new(),
             tried: BTreeSet::new(),
             addresses: VecDeque::new(),
             places: VecDeque::new(),
@@ -162,6 +162,10 @@ impl<'a> Pass<'a> {
             let told = state.addresses.iter();
             let told = told.filter(|(server, _)| !known.contains(*server));
             self.addresses = told.map(|(_, address)| *address).collect();
+        }
+        for address in self.lost.values() {
+            self.tried.remove(address);
+            self.addresses.push_front(*address);
         }
         self.limit = SearchLimit::new(now);
         self.ask_again = now.after(ASK_AGAIN);
@@ -284,8 +288,7 @@ impl<'a> Pass<'a> {
                     return Ok(Some((server, address, answer)));
                 }
                 if let Some(server) = asker.and_then(|asker| asker.waits_at) {
-                    self.lost.insert(server);
-                    self.tried.remove(&address);
+                    self.lost.insert(server, address);
                     let soon = clock::now().mono.after(ASK_LOST);
                     self.ask_again = self.ask_again.min(soon);
                 }
