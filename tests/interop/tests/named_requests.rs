@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::net::{Ipv6Addr, TcpStream};
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use nightlatch_core::secret_name::SecretName;
 use nightlatch_core::secret_rejection::{Rejection, RejectionReason};
 use nightlatch_interop::administered::Administered;
 use nightlatch_interop::machine::{MachineKeys, TestMachine};
-use nightlatch_interop::programs::Project;
+use nightlatch_interop::programs::{Project, ours};
+use nightlatch_interop::screen::TmuxScreen;
 use nightlatch_proto::priority::Priority;
 use nightlatch_proto::release::{Heartbeat, Request, SecretQuery};
 use nightlatch_proto::tls::{HostTls, NamedSecret, RawKey, RawKeyKind, ReportError};
@@ -224,6 +226,36 @@ fn a_person_sees_which_secret_a_request_is_for_and_decides_on_it() {
         let of = |text: &&str| text.contains(line) && text.contains("secret card.pin");
         assert!(log.lines().any(|text| of(&text)), "{line}: {log}");
     }
+}
+
+#[test]
+fn one_key_of_the_monitor_approves_no_named_secret() {
+    let scene = Scene::new();
+    let sealed = scene.put(5, true);
+    let server = scene.server();
+    let (noticed, notices) = mpsc::channel();
+    let mut monitor = Command::new(ours("nightlatch"));
+    monitor.arg("monitor");
+    monitor.env("DBUS_SYSTEM_BUS_ADDRESS", scene.site.bus.address());
+    monitor.env("LC_ALL", "C.UTF-8");
+    let screen = TmuxScreen::start(&monitor, 120, 24);
+    screen.wait_for_text("web1");
+    thread::scope(|threads| {
+        let host = &scene.host;
+        let waiting =
+            threads.spawn(move || get(host, server, |number| noticed.send(number).unwrap()));
+        let number = notices.recv_timeout(PATIENCE).unwrap();
+        screen.wait_for_text("card.pin");
+        screen.press(&["a"]);
+        // The person sees what it is for, and says so.
+        screen.wait_for_text("for the secret card.pin: approve web1?");
+        assert!(screen.text().contains(&number.to_string()));
+        while !waiting.is_finished() {
+            screen.press(&["y"]);
+            thread::sleep(Duration::from_millis(200));
+        }
+        assert_eq!(waiting.join().unwrap().unwrap().payload, sealed.as_bytes());
+    });
 }
 
 #[test]

@@ -85,7 +85,8 @@ pub(crate) enum MonitorEvent {
         /// Its last records, the oldest first.
         records: Vec<String>,
     },
-    /// Several requests wait, and a decision is for one: the number and the address of each.
+    /// The person has to say which request is meant: several wait, or one for a named secret. The number and the address
+    /// of each.
     Several(ActionRequest, Vec<(u64, String)>),
     /// An action was not carried out; with the reason.
     Failed(ActionRequest, String),

@@ -251,8 +251,8 @@ async fn act(
     }
 }
 
-/// Decides on the request that was named, else on the only one that waits. Where several do, the person is
-/// asked which one is meant.
+/// Decides on the request that was named, else on the only one that waits. Where several do, or the one to approve is for a
+/// named secret, the person is asked first: one key approves a boot and nothing else.
 async fn decide(
     server: &MandosProxy,
     action: &ActionRequest,
@@ -269,8 +269,9 @@ async fn decide(
         Err(error) => return Err(error),
     };
     match &requests[..] {
-        [only] if approved => server.decide(only.number, true).await,
-        [_, _, ..] => {
+        [only] if approved && only.secret.is_none() => server.decide(only.number, true).await,
+        [_] if !approved => server.approve(&action.path, false).await,
+        [_, ..] => {
             let requests = requests.into_iter();
             let place = |it: PendingRequest| match it.secret {
                 Some(name) => (it.number, format!("{} for the secret {name}", it.peer)),
@@ -281,7 +282,7 @@ async fn decide(
             drop(events.send(MonitorEvent::Several(action.clone(), requests)));
             Ok(())
         }
-        _ => server.approve(&action.path, approved).await,
+        [] => server.approve(&action.path, approved).await,
     }
 }
 

@@ -35,18 +35,24 @@ impl Choice {
 }
 
 impl State {
-    /// Several requests wait where one was to be decided on.
+    /// Several requests wait where one was to be decided on, or one for a named secret.
     pub(super) fn ask_which(&mut self, action: ActionRequest, requests: Vec<(u64, String)>) {
-        let count = requests.len();
         let name = action.name.clone();
-        self.note(
-            Severity::Warning,
-            format!("{name} has {count} pending requests, and a decision is for one"),
-        );
+        let (found, wait) = match requests.len() {
+            1 => (
+                format!("the pending request of {name} is for a named secret"),
+                format!("the request of {name} is for a named secret"),
+            ),
+            count => (
+                format!("{name} has {count} pending requests, and a decision is for one"),
+                format!("{count} requests of {name} wait"),
+            ),
+        };
+        self.note(Severity::Warning, found);
         if self.mode != Mode::Browse
             || !matches!(action.act, ActionKind::Approve | ActionKind::Deny)
         {
-            let text = format!("not done: {count} requests of {name} wait, press again to choose");
+            let text = format!("not done: {wait}, press again to choose");
             return self.show_notice(Severity::Warning, text);
         }
         self.notice = None;

@@ -129,6 +129,28 @@ fn of_several_requests_the_one_on_the_screen_is_decided_on() {
 }
 
 #[test]
+fn a_request_for_a_named_secret_is_asked_about_even_when_it_is_the_only_one() {
+    let mut person = Person::with(vec![client("a"), waiting("b", false)]);
+    let ScreenEffect::Do(act) = action(ActionKind::Approve, "b") else {
+        unreachable!("a deed")
+    };
+    let request = (481_516, "192.0.2.9:1 for the secret db".to_owned());
+    person.sees(MonitorEvent::Several(act, vec![request]));
+    let screen = person.screen();
+    for shown in [
+        "1/1 481516 from 192.0.2.9:1 for the secret db: approve b?",
+        "the pending request of b is for a named secret",
+    ] {
+        assert!(screen.contains(shown), "{screen}");
+    }
+    person.waits(SECOND);
+    assert_eq!(
+        person.presses("y"),
+        [action_on(ActionKind::Approve, "b", 481_516)]
+    );
+}
+
+#[test]
 fn a_request_that_does_not_fit_the_screen_is_not_decided_on() {
     let mut person = Person::with(vec![waiting("b", false)]);
     person.sees(MonitorEvent::Resized(crate::monitor::event::Size {
