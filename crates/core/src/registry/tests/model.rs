@@ -575,7 +575,10 @@ impl Model {
         let (mut state, enabled) = merged(state, file, overdue);
         let whole = Some(now + state.force.timeout);
         state.deadline = match (state.deadline, enabled) {
-            (None, Some(true)) => whole,
+            (None, Some(true)) => {
+                state.enabled_since_release = true;
+                whole
+            }
             (_, Some(false)) => None,
             (Some(deadline), _) if deadline <= now => {
                 let renews = renews && state.last_ok && !state.renewed;
