@@ -4,11 +4,13 @@
 //! value is handed out only after it was believed and its serial is on the disk.
 
 mod access;
+mod answers;
 mod asker;
 mod caller;
 mod connections;
 mod judge;
 mod limits;
+mod lookups;
 mod serials;
 mod servers;
 mod sharing;
@@ -38,11 +40,13 @@ use crate::log::Log;
 use crate::reporter::Reporter;
 
 use access::{AccessRules, SystemUsers};
+use answers::Answers;
 use asker::ServerAnswer;
 use caller::Caller;
 pub(crate) use caller::GetSocket;
 use connections::Connections;
 use judge::{Expected, JudgeFault, JudgedSecret, Opener, judge};
+use lookups::Lookups;
 use serials::Serials;
 use servers::{CallerGone, Pass};
 use sharing::{Heard, NobodyListens, Shared, Sharing};
@@ -67,6 +71,7 @@ pub(crate) struct NamedSecrets {
     slots: Slots,
     sharing: Sharing<Shares>,
     connections: Arc<Connections>,
+    lookups: Arc<Lookups>,
 }
 
 /// Everything that [`NamedSecrets::new`] takes.
@@ -120,6 +125,7 @@ impl NamedSecrets {
             slots: Slots::default(),
             sharing: Sharing::default(),
             connections: Arc::default(),
+            lookups: Arc::default(),
         }
     }
 
@@ -268,27 +274,32 @@ impl NamedSecrets {
             .secret_key
             .as_ref()
             .map_err(|why| End::failed(LocalFailureKind::Setup, why))?;
-        let admins = self
-            .admin_keys()
-            .map_err(|why| End::failed(LocalFailureKind::Setup, &why))?;
-        let opener = Opener {
-            host,
-            admins: &admins,
+        let admins = || {
+            let read = self.admin_keys();
+            read.map_err(|why| End::failed(LocalFailureKind::Setup, &why))
         };
+        // Without keys no server is asked.
+        admins()?;
         let expected = Expected {
             host: self.host,
             name,
         };
-        let mut best = None;
+        let mut answers = Answers::default();
         let mut tell = |line: &LocalAnswer| shared.tell(line).map_err(|NobodyListens| CallerGone);
-        let mut pass = Pass::new(&self.reporter, name, &self.connections, &mut tell);
+        let shared_by_all = (&self.connections, &self.lookups);
+        let mut pass = Pass::new(&self.reporter, name, shared_by_all, &mut tell);
         while let Some((server, address, answer)) = pass.next()? {
             let given = match answer {
                 ServerAnswer::Given(given) => given,
                 ServerAnswer::Refused { reason, retry } => {
-                    better(&mut best, LocalAnswer::Refused { reason, retry });
+                    answers.note(server, LocalAnswer::Refused { reason, retry });
                     continue;
                 }
+            };
+            // A pass may last long: keys that were removed meanwhile are not believed any more.
+            let opener = Opener {
+                host,
+                admins: &admins()?,
             };
             match judge(given, expected, &opener, &self.serials, clock::now().wall) {
                 Ok(secret) => {
@@ -306,7 +317,7 @@ impl NamedSecrets {
                 Err(JudgeFault::Rejected { reason, source }) => {
                     let why = source.map(|fault| format_error(&fault));
                     self.reject(name, reason, server, address, why.as_deref());
-                    better(&mut best, LocalAnswer::Rejected(reason));
+                    answers.note(server, LocalAnswer::Rejected(reason));
                 }
             }
         }
@@ -315,18 +326,7 @@ impl NamedSecrets {
         if unreached > 0 {
             tell(&LocalAnswer::Unreached(unreached))?;
         }
-        let no_server = |what| failed(LocalFailureKind::NoServer, what);
-        let answer = match best {
-            // A person may still decide there, and no other server decides for that one.
-            Some(LocalAnswer::Refused { .. }) | None if has_lost => no_server(
-                "a server at which the request waited was lost; the log of nightlatch-agent says why",
-            ),
-            Some(best) => best,
-            None => no_server(
-                "no trusted server could be reached; the log of nightlatch-agent says why",
-            ),
-        };
-        Err(End::Answer(answer))
+        Err(End::Answer(answers.last_line(has_lost)))
     }
 
     /// Logs it and has every server told, unless that was done a short time ago.
@@ -398,79 +398,5 @@ fn allowed(may: io::Result<bool>, peer: &PeerCredentials, name: &SecretName) -> 
                  ask the same database"
             ),
         )),
-    }
-}
-
-/// Keeps the answer that a person should see: what is not believed first, then a refusal that may pass by itself, then
-/// others. A person's denial counts only where no server says more: the machine gives up then, and a single server must
-/// not bring that about.
-fn better(best: &mut Option<LocalAnswer>, answer: LocalAnswer) {
-    if best
-        .as_ref()
-        .is_none_or(|best| weight(&answer) > weight(best))
-    {
-        *best = Some(answer);
-    }
-}
-
-fn weight(answer: &LocalAnswer) -> u8 {
-    match answer {
-        LocalAnswer::Rejected(_) => 5,
-        LocalAnswer::Refused {
-            reason: Some(reason),
-            ..
-        } if reason.asks_again() => 4,
-        LocalAnswer::Refused {
-            reason: Some(reason),
-            ..
-        } => match reason.as_str() {
-            "denied" | "denied-before" => 2,
-            "no-such-secret" => 1,
-            _ => 3,
-        },
-        _ => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use nightlatch_proto::release::ReasonWord;
-
-    use super::*;
-
-    #[test]
-    fn the_answer_that_says_most_is_told() {
-        let refused = |reason: Option<&str>| LocalAnswer::Refused {
-            reason: reason.and_then(ReasonWord::new),
-            retry: None,
-        };
-        let forged = LocalAnswer::Rejected(RejectionReason::Forged);
-        let expired = LocalAnswer::Rejected(RejectionReason::Expired);
-        let mut best = None;
-        for (answer, expected) in [
-            (refused(None), refused(None)),
-            (
-                refused(Some("no-such-secret")),
-                refused(Some("no-such-secret")),
-            ),
-            (refused(Some("denied")), refused(Some("denied"))),
-            (refused(Some("suspect")), refused(Some("suspect"))),
-            (refused(Some("denied")), refused(Some("suspect"))),
-            (
-                refused(Some("secret-changed")),
-                refused(Some("secret-changed")),
-            ),
-            (refused(Some("suspect")), refused(Some("secret-changed"))),
-            (
-                refused(Some("too-many-wait")),
-                refused(Some("secret-changed")),
-            ),
-            (forged.clone(), forged.clone()),
-            (expired, forged.clone()),
-            (refused(Some("denied")), forged),
-        ] {
-            better(&mut best, answer);
-            assert_eq!(best, Some(expected));
-        }
     }
 }

@@ -44,6 +44,18 @@ impl Place {
         }
     }
 
+    pub(crate) fn is_named(&self) -> bool {
+        matches!(self, Self::Named(_))
+    }
+
+    /// True when the resolver of names has to be asked for its addresses.
+    pub(crate) fn is_name(&self) -> bool {
+        match self {
+            Self::Named(target) => matches!(target.host, TargetHost::Name(_)),
+            Self::Found(_) => false,
+        }
+    }
+
     /// The addresses of the place at this moment, in order of preference. Blocks for as long as the resolver of names does.
     pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, PlaceError> {
         let target = match self {

@@ -6,6 +6,7 @@ mod world;
 
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
@@ -259,6 +260,114 @@ fn the_refusal_that_says_most_is_told() {
 }
 
 #[test]
+fn one_server_cannot_have_its_denial_told_where_another_says_less() {
+    for other in [refused("denied"), Vec::new()] {
+        let servers = [
+            Server::giving(|_| [waiting(), refused("denied")].concat()),
+            Server::giving(move |_| other.clone()),
+        ];
+        let site = Site::new(&servers.each_ref());
+        let _agent = start(&site.machine, 2);
+        let said = ask(&site.machine);
+        assert!(!said.contains("refused denied "), "{said}");
+    }
+    let alone = Server::giving(|_| [waiting(), refused("denied")].concat());
+    let site = Site::new(&[&alone]);
+    let _agent = start(&site.machine, 1);
+    let said = ask(&site.machine);
+    assert!(said.ends_with("refused denied 60\n"), "{said}");
+}
+
+#[test]
+fn a_server_that_was_lost_while_the_request_waited_counts_more_than_a_forged_secret() {
+    let forging = Answers::default();
+    let servers = [Server::giving(|_| waiting()), forging.server()];
+    let site = Site::new(&servers.each_ref());
+    let forged = Administrator::new().seal(&site.header(9), &site.host);
+    forging.set(given(&forged));
+    let agent = start(&site.machine, 2);
+    let said = ask(&site.machine);
+    let expected = "unreached 1\nfailed no-server a server at which the request waited was lost";
+    assert!(said.contains(expected), "{said}");
+    agent.says("ALARM");
+}
+
+#[test]
+fn a_server_that_was_lost_while_the_request_waited_is_asked_again_while_it_waits_elsewhere() {
+    let lost = Answers::default();
+    let servers = [lost.server(), Server::new(world::Behaviour::LetsWait)];
+    let site = Site::new(&servers.each_ref());
+    lost.set(waiting());
+    let _agent = start(&site.machine, 2);
+    let mut caller = connect(&site.machine);
+    caller.write_all(b"get db\n").unwrap();
+    while !matches!(servers[0].sees(), Seen::Request(Request::Get(_))) {}
+    lost.set(given(&site.sealed(1)));
+    let said = String::from_utf8(read_all(&mut caller)).unwrap();
+    assert!(said.ends_with(&value()), "{said}");
+}
+
+#[test]
+fn an_admin_key_that_was_removed_is_not_believed_by_a_request_under_way() {
+    let (answer, may_answer) = std::sync::mpsc::channel::<()>();
+    let may_answer = Mutex::new(may_answer);
+    let answers = Answers::default();
+    let given_later = answers.clone();
+    let server = Server::giving(move |_| {
+        let _ = may_answer.lock().unwrap().recv();
+        given_later.0.lock().unwrap().clone()
+    });
+    let site = Site::new(&[&server]);
+    answers.set(given(&site.sealed(1)));
+    let _agent = start(&site.machine, 1);
+    let mut caller = connect(&site.machine);
+    caller.write_all(b"get db\n").unwrap();
+    while !matches!(server.sees(), Seen::Request(Request::Get(_))) {}
+    let others = Administrator::new().public;
+    site.machine.write("admin-keys", &others);
+    drop(answer);
+    let said = String::from_utf8(read_all(&mut caller)).unwrap();
+    assert!(said.ends_with("rejected forged\n"), "{said}");
+}
+
+#[test]
+fn a_name_server_that_never_answers_keeps_a_request_from_no_end() {
+    if !nightlatch_test_support::is_root() {
+        return;
+    }
+    // Port 53 of an address of loopback that nothing else uses.
+    let [high, low] = u16::try_from(std::process::id() % 65_000)
+        .unwrap()
+        .to_be_bytes();
+    let silent = UdpSocket::bind((Ipv4Addr::new(127, 53, high, low), 53)).unwrap();
+    let configuration = format!(
+        "nameserver {}\noptions timeout:30 attempts:5\n",
+        silent.local_addr().unwrap().ip()
+    );
+    let servers = [
+        Server::giving(|_| refused("no-such-secret")),
+        Server::new(world::Behaviour::Silent),
+    ];
+    let site = Site::new(&servers.each_ref());
+    let reached = &servers[0].address;
+    let conf = format!(
+        "[agent]\nconnect = slow.example:5, {reached}\nsearch = no\n{}\n",
+        allow()
+    );
+    site.machine.write("agent.conf", &conf);
+    let agent = site.machine.start_with_resolver(&configuration);
+    agent.says("knows that this machine is up");
+    assert_eq!(
+        ask(&site.machine),
+        "unreached 1\nrefused no-such-secret 60\n"
+    );
+    // The resolver is still asked: by the thread of the heartbeats, and by one of requests.
+    let threads = fs::read_dir(format!("/proc/{}/task", agent.child.id())).unwrap();
+    let names = threads.map(|it| fs::read_to_string(it.unwrap().path().join("comm")).unwrap());
+    assert_eq!(names.filter(|name| name == "lookup\n").count(), 1);
+}
+
+#[test]
 fn no_server_is_a_failure_of_its_own() {
     let gone = {
         let server = Server::new(world::Behaviour::Silent);
@@ -297,10 +406,8 @@ fn a_wait_is_told_and_ends_when_the_caller_leaves() {
     agent.says("is gone");
     drop(sender);
     let said = ask(&site.machine);
-    assert!(
-        said.starts_with("waiting approval 58 4711\nwaiting approval 58 4711\n"),
-        "{said}"
-    );
+    // It may have joined the request of the first caller after the first notice.
+    assert!(said.starts_with("waiting approval 58 4711\n"), "{said}");
     // The server was lost at the wait, which is no refusal.
     assert!(said.contains("\nunreached 1\nfailed no-server"), "{said}");
 }

@@ -20,6 +20,7 @@ use nightlatch_sys::deadline_stream::DeadlineStream;
 use super::connections::Connections;
 use super::limits::{FIND, WaitBound};
 use crate::attempt::{Limits, connect};
+use crate::place::Place;
 use crate::reporter::Reporter;
 
 /// The answer of one server.
@@ -37,8 +38,8 @@ pub(super) enum ServerAnswer {
 /// What happens in a thread of a pass.
 #[derive(Debug)]
 pub(super) enum PassEvent {
-    /// The names of a place are resolved.
-    Resolved(Vec<SocketAddr>),
+    /// The addresses of a place are looked up.
+    Resolved(Place, Vec<SocketAddr>),
     /// The request has left the queue for connections, after so long.
     Begins(Duration),
     /// The server lets the request of the asker with this number wait.

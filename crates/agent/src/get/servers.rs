@@ -2,7 +2,6 @@
 //! places, the best first. Where a server lets the request wait, the others are asked beside it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -19,11 +18,19 @@ use nightlatch_sys::clock;
 use super::asker::{Asker, Line, PassEvent, ServerAnswer};
 use super::connections::Connections;
 use super::limits::SearchLimit;
+use super::lookups::Lookups;
 use crate::place::Place;
 use crate::reporter::Reporter;
 
 /// The time between two lines that say that a server is being asked.
 const SIGN: Duration = Duration::from_secs(5);
+
+/// The places that the administrator has named come before those that were found, if the resolver of names answers within
+/// this time.
+const NAMES_FIRST: Duration = Duration::from_secs(2);
+
+/// The time from the beginning of a search after which nothing waits for the resolver of names any more.
+const LOOKUP: Duration = Duration::from_secs(20);
 
 /// While the request waits at a server, the others are asked again after this time: those that were not reached, and those
 /// that have refused it without a person's denial.
@@ -42,6 +49,7 @@ pub(super) struct Pass<'a> {
     reporter: &'a Arc<Reporter>,
     name: &'a SecretName,
     connections: &'a Arc<Connections>,
+    lookups: &'a Arc<Lookups>,
     tell: &'a mut dyn FnMut(&LocalAnswer) -> Result<(), CallerGone>,
     /// The servers that have answered.
     answered: BTreeSet<KeyId>,
@@ -52,14 +60,17 @@ pub(super) struct Pass<'a> {
     /// The askers at work, by their numbers.
     askers: BTreeMap<u64, PassAsker>,
     last_number: u64,
-    /// A thread finds out the next addresses, or asks at one.
     step: Step,
+    /// The names whose addresses are being looked up.
+    looked_up: Vec<Place>,
     /// The servers that were lost while the request waited there, and where.
     lost: BTreeMap<KeyId, SocketAddr>,
     tried: BTreeSet<SocketAddr>,
     addresses: VecDeque<SocketAddr>,
     places: VecDeque<Place>,
     servers: usize,
+    /// The beginning of the present search.
+    begin: Monotonic,
     limit: SearchLimit,
     ask_again: Monotonic,
     sender: Sender<PassEvent>,
@@ -77,7 +88,6 @@ struct PassAsker {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
     Idle,
-    Resolving,
     /// The asker with this number has not heard of its server yet.
     Asking(u64),
 }
@@ -90,7 +100,7 @@ impl<'a> Pass<'a> {
     pub(super) fn new(
         reporter: &'a Arc<Reporter>,
         name: &'a SecretName,
-        connections: &'a Arc<Connections>,
+        (connections, lookups): (&'a Arc<Connections>, &'a Arc<Lookups>),
         tell: &'a mut dyn FnMut(&LocalAnswer) -> Result<(), CallerGone>,
     ) -> Self {
         let now = clock::now().mono;
@@ -100,6 +110,7 @@ impl<'a> Pass<'a> {
             reporter,
             name,
             connections,
+            lookups,
             tell,
             answered: BTreeSet::new(),
             settled: BTreeSet::new(),
@@ -107,11 +118,13 @@ impl<'a> Pass<'a> {
             askers: BTreeMap::new(),
             last_number: 0,
             step: Step::Idle,
+            looked_up: Vec::new(),
             lost: BTreeMap::new(),
             tried: BTreeSet::new(),
             addresses: VecDeque::new(),
             places: VecDeque::new(),
             servers,
+            begin: now,
             limit: SearchLimit::new(now),
             ask_again: now,
             sender,
@@ -124,13 +137,19 @@ impl<'a> Pass<'a> {
     /// The next answer of a server; `None` when there is none left to ask.
     pub(super) fn next(&mut self) -> Result<Option<Answer>, CallerGone> {
         while self.settled.len() < self.servers {
+            let now = clock::now().mono;
             if self.step == Step::Idle {
-                self.go_on()?;
+                self.go_on(now)?;
             }
-            if self.step == Step::Idle && self.askers.is_empty() {
+            if self.step == Step::Idle && self.askers.is_empty() && !self.awaits_names(LOOKUP, now)
+            {
                 break;
             }
-            match self.events.recv_timeout(SIGN) {
+            let patience = match self.awaits_names(NAMES_FIRST, now) {
+                true => NAMES_FIRST,
+                false => SIGN,
+            };
+            match self.events.recv_timeout(patience) {
                 Ok(event) => {
                     if let Some(answer) = self.handle(event)? {
                         return Ok(Some(answer));
@@ -152,23 +171,59 @@ impl<'a> Pass<'a> {
         !self.lost.is_empty()
     }
 
-    /// Begins a search, or goes on with one that was cut off by its limit.
+    /// True when the resolver of names is at work, and this time since the beginning of the search is not over.
+    fn awaits_names(&self, time: Duration, now: Monotonic) -> bool {
+        !self.looked_up.is_empty() && now < self.begin.after(time)
+    }
+
+    /// Begins a search, or goes on with one that was cut off by its limit. It begins where each server was told or lost, and
+    /// at the places that the administrator has named: whoever announces many others must not keep the machine from those.
     fn search(&mut self, now: Monotonic) {
+        let state = self.reporter.state();
+        let places = state.schedule.best_places().into_iter();
+        let (named, found): (Vec<_>, Vec<_>) = places.partition(Place::is_named);
+        let known = self.known();
+        let told = state.addresses.iter().chain(&self.lost);
+        let told = told.filter(|(server, _)| !known.contains(*server));
+        let mut first: Vec<SocketAddr> = told.map(|(_, address)| *address).collect();
+        drop(state);
         if self.addresses.is_empty() && self.places.is_empty() {
-            self.tried.clear();
-            let state = self.reporter.state();
-            self.places = state.schedule.best_places().into();
-            let known = self.known();
-            let told = state.addresses.iter();
-            let told = told.filter(|(server, _)| !known.contains(*server));
-            self.addresses = told.map(|(_, address)| *address).collect();
+            self.places = found.into();
         }
-        for address in self.lost.values() {
-            self.tried.remove(address);
-            self.addresses.push_front(*address);
+        for place in named {
+            match place.is_name() {
+                true => self.look_up(place),
+                false => first.extend(self.addresses_of(&place)),
+            }
         }
+        self.tried.clear();
+        self.put_first(first);
+        self.begin = now;
         self.limit = SearchLimit::new(now);
         self.ask_again = now.after(ASK_AGAIN);
+    }
+
+    /// Has the addresses of a name looked up, in a thread.
+    fn look_up(&mut self, name: Place) {
+        self.lookups.start(&name, &self.sender, self.reporter.log);
+        if !self.looked_up.contains(&name) {
+            self.looked_up.push(name);
+        }
+    }
+
+    fn addresses_of(&self, place: &Place) -> Vec<SocketAddr> {
+        place.addresses().unwrap_or_else(|error| {
+            let log = self.reporter.log;
+            log.debug(|| format!("cannot ask {place} for {}: {error}", self.name));
+            Vec::new()
+        })
+    }
+
+    fn put_first(&mut self, first: Vec<SocketAddr>) {
+        self.addresses.retain(|address| !first.contains(address));
+        for address in first.into_iter().rev() {
+            self.addresses.push_front(address);
+        }
     }
 
     /// The servers that are not to be asked now.
@@ -182,8 +237,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Takes the next step of the search, if a server is left to be found.
-    fn go_on(&mut self) -> Result<(), CallerGone> {
-        let now = clock::now().mono;
+    fn go_on(&mut self, now: Monotonic) -> Result<(), CallerGone> {
         if self.is_waiting() && now >= self.ask_again {
             self.settled
                 .retain(|server| !self.may_ask_again.contains(server));
@@ -192,32 +246,21 @@ impl<'a> Pass<'a> {
         if self.known().len() >= self.servers || self.limit.is_over(now) {
             return Ok(());
         }
-        while let Some(address) = self.addresses.pop_front() {
-            if self.tried.insert(address) {
-                self.sign()?;
-                self.ask(address);
-                return Ok(());
+        while self.step == Step::Idle {
+            match self.addresses.pop_front() {
+                Some(address) if !self.tried.insert(address) => {}
+                Some(address) => {
+                    self.sign()?;
+                    self.ask(address);
+                }
+                None if self.awaits_names(NAMES_FIRST, now) => break,
+                None => match self.places.pop_front() {
+                    Some(place) => self.addresses.extend(self.addresses_of(&place)),
+                    None => break,
+                },
             }
         }
-        if let Some(place) = self.places.pop_front() {
-            self.sign()?;
-            self.resolve(place);
-        }
         Ok(())
-    }
-
-    /// Finds out the addresses of a place in a thread of its own, as a name may take long.
-    fn resolve(&mut self, place: Place) {
-        let (sender, log, name) = (self.sender.clone(), self.reporter.log, self.name.clone());
-        self.step = Step::Resolving;
-        self.start("place", move || {
-            let addresses = place.addresses().unwrap_or_else(|error| {
-                log.debug(|| format!("cannot ask {place} for {name}: {error}"));
-                Vec::new()
-            });
-            // The pass may be over.
-            let _ = sender.send(PassEvent::Resolved(addresses));
-        });
     }
 
     fn ask(&mut self, address: SocketAddr) {
@@ -238,29 +281,20 @@ impl<'a> Pass<'a> {
         let waits_at = None;
         self.askers.insert(number, PassAsker { line, waits_at });
         self.step = Step::Asking(number);
-        self.start("server", move || asker.run());
-    }
-
-    fn start(&mut self, name: &str, work: impl FnOnce() + Send + 'static) {
-        let thread = thread::Builder::new().name(name.to_owned());
-        let started: io::Result<_> = thread.spawn(work);
-        if let Err(error) = started {
-            self.reporter
-                .log
-                .info(&format!("cannot start a thread: {error}"));
-            // An asker that did not start tells its end.
-            if self.step == Step::Resolving {
-                self.step = Step::Idle;
-            }
+        let thread = thread::Builder::new().name("server".to_owned());
+        // One that does not start tells its end.
+        if let Err(error) = thread.spawn(move || asker.run()) {
+            let log = self.reporter.log;
+            log.info(&format!("cannot start a thread: {error}"));
         }
     }
 
     /// Takes note of an event, which may be the answer of a server.
     fn handle(&mut self, event: PassEvent) -> Result<Option<Answer>, CallerGone> {
         match event {
-            PassEvent::Resolved(addresses) => {
-                self.addresses = addresses.into();
-                self.step = Step::Idle;
+            PassEvent::Resolved(place, addresses) => {
+                self.looked_up.retain(|it| *it != place);
+                self.put_first(addresses);
             }
             PassEvent::Begins(queued) => self.limit.add_queue(queued),
             PassEvent::Waits(number, server, notice) => {
@@ -308,15 +342,16 @@ impl<'a> Pass<'a> {
         self.lost.remove(&server);
         self.answered.insert(server);
         self.settled.insert(server);
-        let passes = match answer {
+        let is_denied = match answer {
+            // One that is believed ends the pass; another one may come.
             ServerAnswer::Given(_) => false,
             ServerAnswer::Refused { reason, .. } => {
-                !reason.as_ref().is_some_and(ReasonWord::is_denial)
+                reason.as_ref().is_some_and(ReasonWord::is_denial)
             }
         };
-        match passes {
-            true => self.may_ask_again.insert(server),
-            false => self.may_ask_again.remove(&server),
+        match is_denied {
+            true => self.may_ask_again.remove(&server),
+            false => self.may_ask_again.insert(server),
         };
         self.limit = SearchLimit::new(clock::now().mono);
     }

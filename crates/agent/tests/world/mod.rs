@@ -110,7 +110,29 @@ impl Machine {
 
     pub(crate) fn start_by(&self, change: impl Fn(&mut Command) -> &mut Command) -> Agent {
         let mut command = self.command();
-        let mut child = change(&mut command).stderr(Stdio::piped()).spawn().unwrap();
+        Self::started(change(&mut command))
+    }
+
+    /// Starts it with a resolv.conf(5) of its own. Needs root.
+    pub(crate) fn start_with_resolver(&self, configuration: &str) -> Agent {
+        self.write("resolv.conf", configuration);
+        let agent = self.command();
+        let script = r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#;
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", script])
+            .arg(self.path("resolv.conf"))
+            .arg(agent.get_program())
+            .args(agent.get_args())
+            .stdin(Stdio::null());
+        for (name, value) in agent.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        Self::started(&mut command)
+    }
+
+    fn started(command: &mut Command) -> Agent {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = channel();
         thread::spawn(move || {

@@ -430,10 +430,11 @@ impl Registry {
 }
 
 impl NamedSecrets {
-    /// The time of a change now: not before that of an earlier one, though the clock was set back.
+    /// The time of a change now: after that of each earlier one, though the clock was set back.
     fn after_all(&self, host: &KeyId, now: Now) -> Wall {
         let latest = self.of_host(host).map(|row| row.put).max();
-        latest.map_or(now.wall, |latest| latest.max(now.wall))
+        let next = latest.map(|latest| latest.after(Duration::from_micros(1)));
+        next.map_or(now.wall, |next| next.max(now.wall))
     }
 
     /// Forgets the secret that was removed first, where too many are remembered; never `newest`, whatever the clock says.
