@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The greatest number of callers in all. Each is a thread and two connections.
+/// The greatest number of callers in all. Each is a thread and a connection, and all that ask for one name share a thread
+/// and one more for each server.
 const MAX_CALLERS: usize = 64;
 
 /// Of these, the places that only root can take: its services need their secrets at boot.
