@@ -5,6 +5,7 @@
 
 mod access;
 mod answers;
+mod arrivals;
 mod asker;
 mod caller;
 mod connections;
@@ -41,6 +42,7 @@ use crate::reporter::Reporter;
 
 use access::{AccessRules, SystemUsers};
 use answers::Answers;
+use arrivals::{Arrival, Arrivals};
 use asker::ServerAnswer;
 use caller::Caller;
 pub(crate) use caller::GetSocket;
@@ -68,6 +70,7 @@ pub(crate) struct NamedSecrets {
     admin_keys: PathBuf,
     access: AccessRules,
     serials: Serials,
+    arrivals: Arrivals,
     slots: Slots,
     sharing: Sharing<Shares>,
     connections: Arc<Connections>,
@@ -122,6 +125,7 @@ impl NamedSecrets {
             admin_keys: parts.admin_keys,
             access: AccessRules::new(parts.allow),
             serials: Serials::new(parts.serials),
+            arrivals: Arrivals::default(),
             slots: Slots::default(),
             sharing: Sharing::default(),
             connections: Arc::default(),
@@ -152,8 +156,16 @@ impl NamedSecrets {
     }
 
     fn accept(self: &Arc<Self>, caller: Caller, peer: PeerCredentials) {
-        let slot = match self.slots.take(peer.user) {
-            Ok(slot) => slot,
+        let arrival = match caller.handle() {
+            Ok(handle) => self.arrivals.enter(peer.user, handle),
+            Err(error) => {
+                return self
+                    .log()
+                    .debug(|| format!("cannot serve a caller: {error}"));
+            }
+        };
+        let arrival = match arrival {
+            Ok(arrival) => arrival,
             Err(full) => {
                 return caller.turn_away(&failed(LocalFailureKind::Busy, &full.to_string()));
             }
@@ -161,15 +173,15 @@ impl NamedSecrets {
         let service = Arc::clone(self);
         let started = thread::Builder::new()
             .name("caller".to_owned())
-            .spawn(move || service.serve(caller, &peer, slot));
+            .spawn(move || service.serve(caller, &peer, arrival));
         if let Err(error) = started {
             self.log().info(&format!("cannot start a thread: {error}"));
         }
     }
 
-    fn serve(self: &Arc<Self>, mut caller: Caller, peer: &PeerCredentials, _slot: Slot) {
-        match self.answer(&mut caller, peer) {
-            Ok((name, given)) => {
+    fn serve(self: &Arc<Self>, mut caller: Caller, peer: &PeerCredentials, arrival: Arrival) {
+        match self.answer(&mut caller, peer, arrival) {
+            Ok((_slot, name, given)) => {
                 self.log().info(&format!(
                     "user {} gets {name}, serial {}, signed by {}, from the server {} at {}",
                     peer.user,
@@ -199,7 +211,8 @@ impl NamedSecrets {
         self: &Arc<Self>,
         caller: &mut Caller,
         peer: &PeerCredentials,
-    ) -> Result<(SecretName, Arc<Given>), End> {
+        arrival: Arrival,
+    ) -> Result<(Slot, SecretName, Arc<Given>), End> {
         let line = caller.line().map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => End::failed(LocalFailureKind::Request, &error),
             _ => End::Gone,
@@ -209,6 +222,9 @@ impl NamedSecrets {
         // The user database may be a service that is slow.
         caller.tell(&LocalAnswer::Trying).map_err(|_| End::Gone)?;
         allowed(self.access.allow(&name, peer, &SystemUsers), peer, &name)?;
+        let slot = self.slots.take(peer.user);
+        let slot = slot.map_err(|full| End::failed(LocalFailureKind::Busy, &full))?;
+        drop(arrival);
         let (heard, is_first) = self.sharing.join(&name);
         if is_first {
             self.lead(&name);
@@ -218,7 +234,7 @@ impl NamedSecrets {
                 Err(RecvTimeoutError::Timeout) if caller.is_gone() => return Err(End::Gone),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Heard::Line(line)) => caller.tell(&line).map_err(|_| End::Gone)?,
-                Ok(Heard::End(Ok(given))) => return Ok((name, given)),
+                Ok(Heard::End(Ok(given))) => return Ok((slot, name, given)),
                 Ok(Heard::End(Err(answer))) => return Err(End::Answer(answer)),
                 Err(RecvTimeoutError::Disconnected) => {
                     let why = "the agent had a fault of its own; its log says which";

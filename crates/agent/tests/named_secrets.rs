@@ -413,7 +413,7 @@ fn a_wait_is_told_and_ends_when_the_caller_leaves() {
 }
 
 #[test]
-fn callers_that_say_nothing_delay_neither_others_nor_heartbeats_and_are_limited() {
+fn callers_that_say_nothing_delay_neither_others_nor_heartbeats_and_make_room() {
     let answers = Answers::default();
     let server = answers.server();
     let site = Site::new(&[&server]);
@@ -435,20 +435,13 @@ fn callers_that_say_nothing_delay_neither_others_nor_heartbeats_and_are_limited(
             break;
         }
     }
-    // As many as are served at once: the first ones may have been left by now.
-    let more: Vec<UnixStream> = (0..64).map(|_| connect(&site.machine)).collect();
-    let said = ask(&site.machine);
-    assert!(said.starts_with("failed busy "), "{said}");
-    // The silent ones are left after a while, and make room.
+    // However many there are.
+    let more: Vec<UnixStream> = (0..200).map(|_| connect(&site.machine)).collect();
+    assert_eq!(ask(&site.machine), value());
     assert_eq!(read_all(&mut slow), b"");
     for mut stream in silent.into_iter().chain(more) {
-        let said = String::from_utf8(read_all(&mut stream)).unwrap();
-        assert!(
-            said.is_empty() || said.starts_with("failed busy "),
-            "{said}"
-        );
+        assert_eq!(read_all(&mut stream), b"");
     }
-    assert_eq!(ask(&site.machine), value());
 }
 
 #[test]

@@ -73,6 +73,11 @@ impl Drop for GetSocket {
 pub(super) struct Caller(UnixStream);
 
 impl Caller {
+    /// Its connection, for one who shuts it down.
+    pub(super) fn handle(&self) -> io::Result<UnixStream> {
+        self.0.try_clone()
+    }
+
     /// The line that it sends, within [`LINE`].
     pub(super) fn line(&mut self) -> io::Result<String> {
         read_line(&mut self.0, MAX_LINE, LINE)

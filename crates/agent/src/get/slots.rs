@@ -1,4 +1,4 @@
-//! The number of callers that are served at once: in all, and of one user.
+//! The number of callers that are served at once: in all, and of one user. They may ask for what they have named.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
