@@ -103,10 +103,16 @@ fuzz: ## fuzz every parser of untrusted data, SECONDS_PER_TARGET (600) each; SEE
 # 136 kB of relocations become 8 kB, if the C library can read them: glibc 2.36, as in Debian 12.
 RELR := $(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '$$2 >= 2.36 { print "-Clink-arg=-Wl,-z,pack-relative-relocs" }')
 
-# Functions with the same code become one, where the linker can do that: rustc's own, the default on x86-64
+# A flag of the linker, if it knows it: the flags below are those of rustc's own, the default on x86-64
 # (docs/decisions/0053-a-small-client.md).
-FOLD = $(shell folder=$$(mktemp -d) && echo 'fn main() {}' | rustc -Clink-arg=-Wl,--icf=all -o "$$folder/probe" - 2>/dev/null \
-	&& echo -Clink-arg=-Wl,--icf=all; rm -rf "$$folder")
+linker_flag = $(shell folder=$$(mktemp -d) && echo 'fn main() {}' | rustc -Clink-arg=-Wl,$(1) -o "$$folder/probe" - 2>/dev/null \
+	&& echo -Clink-arg=-Wl,$(1); rm -rf "$$folder")
+
+# Functions with the same code become one.
+FOLD = $(call linker_flag,--icf=all)
+
+# Functions with similar code stand side by side, which compresses better. -O2: a text that ends another is kept once.
+SORT = $(call linker_flag,--bp-compression-sort=function) $(call linker_flag,-O2)
 
 # The client does one handshake: AWS-LC's further implementations for processors with AVX would be a tenth of the
 # program. Upstream builds without them if the assembler is too old.
@@ -117,9 +123,9 @@ BOOT_CFLAGS := -fno-asynchronous-unwind-tables -DMY_ASSEMBLER_IS_TOO_OLD_FOR_ADX
 BOOT_CFGS := --cfg=curve25519_dalek_backend="serial" --cfg=aes_force_soft --cfg=polyval_force_soft
 
 boot: ## build the client for the initramfs, alone and small
-	RUSTFLAGS='$(RELR) $(FOLD) $(BOOT_CFGS)' AWS_LC_SYS_CFLAGS="$(BOOT_CFLAGS)" cargo build --package nightlatch-boot --profile boot
+	RUSTFLAGS='$(RELR) $(FOLD) $(SORT) $(BOOT_CFGS)' AWS_LC_SYS_CFLAGS="$(BOOT_CFLAGS)" cargo build --package nightlatch-boot --profile boot
 	@# A panic aborts, so the tables for unwinding are not used: a tenth of what goes into an image.
-	@scripts/blank-sections target/boot/nightlatch-boot .eh_frame .eh_frame_hdr
+	@scripts/blank-sections target/boot/nightlatch-boot .eh_frame .eh_frame_hdr .gcc_except_table
 	@ls -l target/boot/nightlatch-boot
 
 clean: ## remove all build results
