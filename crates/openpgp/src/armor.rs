@@ -4,7 +4,14 @@
 use std::io::{self, Read};
 
 use pgp::armor::Headers;
+use pgp::composed::MessageReader;
 use zeroize::Zeroizing;
+
+/// Reads `packets`, of a key as of a message. The library below has a copy of its parsers for each type of reader; messages
+/// have this one.
+pub(crate) fn packet_reader(packets: &[u8]) -> MessageReader<'_> {
+    MessageReader::Reader(Box::new(packets))
+}
 
 /// The binary form of what is in ASCII armour; `None` when it is binary already, which shows in its
 /// first bit (RFC 9580, 4.2).

@@ -14,7 +14,7 @@ use pgp::packet::{self, KeyFlags, Signature, SubpacketData};
 use pgp::types::{KeyDetails, Password, SecretParams};
 
 use crate::Error;
-use crate::armor::{comment_header, dearmor};
+use crate::armor::{comment_header, dearmor, packet_reader};
 
 /// The most bytes a key file may have. An armoured RSA-4096 secret key takes 7 kB; the rest is
 /// room for signatures of others.
@@ -220,7 +220,7 @@ fn parse<K: Deserializable>(
     };
     let dearmored = dearmor(file).map_err(|_| unreadable.clone())?;
     let binary = dearmored.as_deref().map_or(file, Vec::as_slice);
-    let keys = K::from_bytes_many(binary).map_err(|_| unreadable.clone())?;
+    let keys = K::from_bytes_many(packet_reader(binary)).map_err(|_| unreadable.clone())?;
     Ok(keys
         .map(|key| key.map_err(|_| unreadable.clone()))
         .collect())

@@ -17,7 +17,7 @@ use pgp::types::{
 };
 use zeroize::Zeroizing;
 
-use crate::armor::dearmor;
+use crate::armor::{dearmor, packet_reader};
 use crate::key::KeyPart;
 use crate::validity::{check, names, verify_admin};
 use crate::{AdminKeys, Error, PublicKey, SecretKey, derive};
@@ -326,7 +326,7 @@ fn data_signature<'a>(reader: &'a SignatureManyReader<'_>, index: usize) -> Opti
 /// Parses one layer, after its packets were counted.
 fn parse(layer: &[u8]) -> Result<Message<'_>, Error> {
     let malformed = Error::Malformed("expected OpenPGP packets");
-    let mut packets = PacketParser::new(layer);
+    let mut packets = PacketParser::new(packet_reader(layer));
     let mut count = 0;
     while let Some(packet) = packets.next_ref() {
         let mut packet = packet.map_err(|_| malformed.clone())?;
