@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nightlatch_core::guard::GoodbyeKind;
+use nightlatch_sys::local_stream::read_line;
 
 use crate::goodbye::Told;
-use crate::local_stream::read_line;
 
 /// The longest line.
 const MAX_LINE: usize = 64;

@@ -13,7 +13,6 @@ mod files;
 mod get;
 mod goodbye;
 mod jitter;
-mod local_stream;
 mod log;
 mod options;
 mod place;

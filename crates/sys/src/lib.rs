@@ -14,6 +14,7 @@ pub mod inherited;
 pub mod kmsg;
 pub mod link_local;
 pub mod links;
+pub mod local_stream;
 pub mod mdns;
 pub mod memory;
 pub mod netif;

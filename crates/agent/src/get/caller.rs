@@ -10,10 +10,9 @@ use std::time::Duration;
 use nightlatch_core::agent_files::GET_SOCKET;
 use nightlatch_core::secret::Secret;
 use nightlatch_proto::local::{LocalAnswer, MAX_LINE};
+use nightlatch_sys::local_stream::{read_line, write_all};
 use nightlatch_sys::peers::PeerCredentials;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-use crate::local_stream::{read_line, write_all};
 
 /// Time for a caller to send its line.
 const LINE: Duration = Duration::from_secs(5);

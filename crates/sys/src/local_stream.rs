@@ -5,17 +5,14 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
-use nightlatch_sys::clock;
+
+use crate::clock;
 
 /// Reads one line of at most `max` bytes within `limit`, however slowly it comes. Nothing after it is read.
 ///
 /// # Errors
 /// `UnexpectedEof` without a line feed, `InvalidData` when it is no text, `TimedOut`.
-pub(crate) fn read_line(
-    stream: &mut UnixStream,
-    max: usize,
-    limit: Duration,
-) -> io::Result<String> {
+pub fn read_line(stream: &mut UnixStream, max: usize, limit: Duration) -> io::Result<String> {
     let until = clock::now().mono.after(limit);
     let mut line = Vec::new();
     let mut byte = [0];
@@ -34,15 +31,29 @@ pub(crate) fn read_line(
     Err(io::ErrorKind::UnexpectedEof.into())
 }
 
+/// Fills `buffer` within `limit`, however slowly the bytes come.
+///
+/// # Errors
+/// `UnexpectedEof` when the peer has closed before, `TimedOut`.
+pub fn read_exact(stream: &mut UnixStream, buffer: &mut [u8], limit: Duration) -> io::Result<()> {
+    let until = clock::now().mono.after(limit);
+    let mut filled = 0;
+    while filled < buffer.len() {
+        stream.set_read_timeout(Some(left(until)?))?;
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => filled += read,
+            Err(error) => again(error)?,
+        }
+    }
+    Ok(())
+}
+
 /// Writes all of `bytes` within `limit`, however slowly they are read.
 ///
 /// # Errors
 /// `TimedOut`, and those of the socket.
-pub(crate) fn write_all(
-    stream: &mut UnixStream,
-    mut bytes: &[u8],
-    limit: Duration,
-) -> io::Result<()> {
+pub fn write_all(stream: &mut UnixStream, mut bytes: &[u8], limit: Duration) -> io::Result<()> {
     let until = clock::now().mono.after(limit);
     while !bytes.is_empty() {
         stream.set_write_timeout(Some(left(until)?))?;
@@ -91,6 +102,14 @@ mod tests {
         let mut rest = [0; 4];
         ours.read_exact(&mut rest).unwrap();
         assert_eq!(&rest, b"rest");
+        theirs.write_all(b"frame").unwrap();
+        let mut frame = [0; 5];
+        read_exact(&mut ours, &mut frame, LONG).unwrap();
+        assert_eq!(&frame, b"frame");
+        theirs.write_all(b"fr").unwrap();
+        drop(theirs);
+        let cut = read_exact(&mut ours, &mut frame, LONG).unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
         for (sent, kind) in [
             (&b"no end"[..], io::ErrorKind::UnexpectedEof),
             (b"\xff\n", io::ErrorKind::InvalidData),
@@ -116,6 +135,8 @@ mod tests {
         });
         let slow = read_line(&mut ours, usize::MAX, SHORT).unwrap_err();
         assert_eq!(slow.kind(), io::ErrorKind::TimedOut);
+        let short = read_exact(&mut ours, &mut [0; 1 << 20], SHORT).unwrap_err();
+        assert_eq!(short.kind(), io::ErrorKind::TimedOut);
         // More than the kernel keeps for a peer that does not read.
         let deaf = write_all(&mut ours, &vec![0; 8 << 20], SHORT).unwrap_err();
         assert_eq!(deaf.kind(), io::ErrorKind::TimedOut);
