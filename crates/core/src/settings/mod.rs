@@ -20,6 +20,7 @@ use crate::secret_name::{SecretName, SecretNameError};
 use crate::settings::client::UnknownPolicy;
 
 pub mod agent;
+pub mod card;
 pub mod client;
 pub mod machine;
 mod one_section;
@@ -206,6 +207,21 @@ pub enum Problem {
         advice = comment_advice(.0)
     )]
     Caller(String),
+    /// A card that is named in neither way.
+    #[error(
+        "expected 32 hexadecimal digits (the AID), or manufacturer and serial number such as 0006:12345678; found {0:?}{advice}",
+        advice = comment_advice(.0)
+    )]
+    CardName(String),
+    /// No fingerprint of a key.
+    #[error("expected SHA256: and 43 letters, as `ssh-keygen -l` prints it; found {0:?}{advice}", advice = comment_advice(.0))]
+    KeyFingerprint(String),
+    /// A word that names no user and no group.
+    #[error("expected names with commas between; found {0:?}{advice}", advice = comment_advice(.0))]
+    AccountName(String),
+    /// Neither of the two ways.
+    #[error("expected person or unlock; found {0:?}{advice}", advice = comment_advice(.0))]
+    AfterRemoval(String),
     /// No name of a secret.
     #[error(transparent)]
     SecretName(SecretNameError),

@@ -1,0 +1,257 @@
+//! The settings of the card's agent: `[card]` of `card.conf`, which names the card and decides who may have something signed.
+
+use super::one_section::{self, OneSection, filled};
+use super::{Parsed, Problem, SettingsError};
+use crate::ini::{IniEntry, is_space};
+
+/// The one section that is read.
+const SECTION: &str = "card";
+
+/// Everything `[card]` can say.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CardSettings {
+    /// The card. `None`: the only one that is there.
+    pub card: Option<CardName>,
+    /// The SHA-256 fingerprint of its authentication key, as `ssh-keygen -l` prints it. `None`: any key.
+    pub key: Option<String>,
+    /// Users who may list the key and have something signed, beside root and the agent's own user.
+    pub users: Vec<String>,
+    /// Groups whose members may.
+    pub groups: Vec<String>,
+    /// The namespaces in which messages are signed (`ssh-keygen -Y sign -n NAMESPACE`).
+    pub namespaces: Vec<String>,
+    /// What becomes of the PIN when the card is taken out.
+    pub after_removal: AfterRemoval,
+}
+
+/// One card among all OpenPGP cards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CardName {
+    /// Its whole application identifier.
+    Aid([u8; 16]),
+    /// Its manufacturer and its serial number, whatever version its software has.
+    Serial {
+        /// The manufacturer's number.
+        manufacturer: [u8; 2],
+        /// The serial number.
+        serial: [u8; 4],
+    },
+}
+
+impl CardName {
+    /// Reads 32 hexadecimal digits, or `0006:12345678`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            None => hex(text).map(Self::Aid),
+            Some((manufacturer, serial)) => Some(Self::Serial {
+                manufacturer: hex(manufacturer)?,
+                serial: hex(serial)?,
+            }),
+        }
+    }
+
+    /// True for the card with this application identifier.
+    pub fn is(&self, aid: &[u8; 16]) -> bool {
+        match self {
+            Self::Aid(name) => name == aid,
+            Self::Serial {
+                manufacturer,
+                serial,
+            } => aid[8..10] == *manufacturer && aid[10..14] == *serial,
+        }
+    }
+}
+
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .map(|letter| u8::try_from(letter.to_digit(16)?).ok())
+        .collect();
+    let digits = digits.filter(|digits| digits.len() == 2 * N)?;
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        *byte = pair.iter().fold(0, |byte, digit| byte << 4 | digit);
+    }
+    Some(bytes)
+}
+
+/// What becomes of the PIN when the card is taken out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AfterRemoval {
+    /// It is forgotten: a person unlocks the card that is put in.
+    #[default]
+    Person,
+    /// It is kept, and unlocks the same card when that is put in again.
+    Unlock,
+}
+
+/// Every key that means something.
+pub const KEYS: [&str; 6] = [
+    "card",
+    "key",
+    "users",
+    "groups",
+    "namespaces",
+    "after_removal",
+];
+
+/// Reads the file; `file` is its name in errors. An empty value is the default.
+///
+/// # Errors
+/// All that is wrong in the file, in the order of its lines.
+pub fn parse(file: &str, text: &str) -> Result<Parsed<CardSettings>, Vec<SettingsError>> {
+    one_section::read(file, text, SECTION, &KEYS, take)
+}
+
+fn take(
+    settings: &mut CardSettings,
+    _: &mut OneSection,
+    key: &str,
+    entry: &IniEntry,
+) -> Result<(), Problem> {
+    let raw = entry.value().trim_matches(is_space);
+    match key {
+        "card" => {
+            let name = filled(raw)
+                .map(|raw| CardName::parse(raw).ok_or_else(|| Problem::CardName(raw.to_owned())));
+            settings.card = name.transpose()?;
+        }
+        "key" => settings.key = filled(raw).map(fingerprint).transpose()?,
+        "users" => settings.users = words(raw, is_account)?,
+        "groups" => settings.groups = words(raw, is_account)?,
+        "namespaces" => settings.namespaces = words(raw, |_| true)?,
+        // `KEYS` has no other.
+        _ => {
+            settings.after_removal = match raw {
+                "" | "person" => AfterRemoval::Person,
+                "unlock" => AfterRemoval::Unlock,
+                other => return Err(Problem::AfterRemoval(other.to_owned())),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `SHA256:` and 43 letters of base64.
+fn fingerprint(raw: &str) -> Result<String, Problem> {
+    let is_base64 = |letter: char| letter.is_ascii_alphanumeric() || "+/".contains(letter);
+    match raw.strip_prefix("SHA256:") {
+        Some(digest) if digest.len() == 43 && digest.chars().all(is_base64) => Ok(raw.to_owned()),
+        _ => Err(Problem::KeyFingerprint(raw.to_owned())),
+    }
+}
+
+/// Names with commas or white space between them.
+fn words(raw: &str, fits: impl Fn(&str) -> bool) -> Result<Vec<String>, Problem> {
+    let words = raw.split(|letter| letter == ',' || is_space(letter));
+    let words = words.filter(|word| !word.is_empty());
+    words
+        .map(|word| match fits(word) {
+            true => Ok(word.to_owned()),
+            false => Err(Problem::AccountName(word.to_owned())),
+        })
+        .collect()
+}
+
+/// A number would be taken for a name, and there is no account with it.
+fn is_account(name: &str) -> bool {
+    let first = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let other = |letter: char| letter.is_alphanumeric() || "_-.$@\\+".contains(letter);
+    name.starts_with(first)
+        && name.chars().all(other)
+        && !name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &str) -> Result<CardSettings, String> {
+        match parse("card.conf", &format!("[card]\n{lines}")) {
+            Ok(parsed) => {
+                assert_eq!(parsed.warnings, []);
+                Ok(parsed.value)
+            }
+            Err(errors) => Err(errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")),
+        }
+    }
+
+    const AID: &str = "D2760001240103040006123456780000";
+
+    #[test]
+    fn a_card_is_named_by_its_identifier_or_its_serial_number() {
+        assert_eq!(read("").unwrap(), CardSettings::default());
+        let name = |text: &str| read(&format!("card = {text}\n")).map(|it| it.card.unwrap());
+        let Ok(CardName::Aid(aid)) = name(AID) else {
+            panic!("no AID");
+        };
+        let serial = name("0006:12345678").unwrap();
+        assert!(serial.is(&aid) && name(&AID.to_lowercase()).unwrap().is(&aid));
+        let other = [&aid[..13], &[0x79, 0, 0]].concat().try_into().unwrap();
+        assert!(!serial.is(&other) && !CardName::Aid(aid).is(&other));
+        let manufacturer = name("0005:12345678").unwrap();
+        assert!(!manufacturer.is(&aid));
+        for wrong in [
+            "1234",
+            "0006:123456789",
+            "06:12345678",
+            "xyz",
+            "0006:1234567g",
+        ] {
+            let error = name(wrong).unwrap_err();
+            assert!(
+                error.starts_with("card.conf:2: [card] card: expected"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_lists() {
+        let settings =
+            read("users = backup, restic\ngroups = operators\nnamespaces = file git\n").unwrap();
+        assert_eq!(settings.users, ["backup", "restic"]);
+        assert_eq!(settings.groups, ["operators"]);
+        assert_eq!(settings.namespaces, ["file", "git"]);
+        for wrong in ["users = 1000", "groups = @wheel", "users = -a"] {
+            assert!(
+                read(wrong).unwrap_err().contains("expected names"),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_is_named_as_ssh_keygen_prints_it() {
+        let good = "SHA256:uNiVztksCsDhcc0u9e8BrrJXVGDvbVGLiVNDnhQ9dEE";
+        assert_eq!(
+            read(&format!("key = {good}")).unwrap().key.as_deref(),
+            Some(good)
+        );
+        for wrong in [
+            "MD5:00:11",
+            "SHA256:abc",
+            "uNiVztksCsDhcc0u9e8BrrJXVGDvbVGLiVNDnhQ9dEE",
+        ] {
+            assert!(read(&format!("key = {wrong}")).is_err());
+        }
+    }
+
+    #[test]
+    fn after_a_removal_a_person_unlocks_unless_the_file_says_otherwise() {
+        let after =
+            |word: &str| read(&format!("after_removal = {word}")).map(|it| it.after_removal);
+        assert_eq!(after(""), Ok(AfterRemoval::Person));
+        assert_eq!(after("person"), Ok(AfterRemoval::Person));
+        assert_eq!(after("unlock"), Ok(AfterRemoval::Unlock));
+        assert!(
+            after("keep")
+                .unwrap_err()
+                .contains("expected person or unlock")
+        );
+    }
+}
