@@ -61,6 +61,34 @@ fn the_agent_stays_small() {
     );
 }
 
+/// It has the PIN. No other program has a library for readers.
+#[test]
+fn the_agent_of_the_card_stays_small_and_alone_with_its_reader() {
+    let banned = [
+        "tokio",
+        "zbus",
+        "regex",
+        "regex-automata",
+        "tracing",
+        "rusqlite",
+        "rustls",
+        "pgp",
+        "nightlatch-proto",
+        "nightlatch-openpgp",
+        "nightlatch-store",
+        "nightlatch-bus",
+    ];
+    assert_never_links("nightlatch-card", &banned);
+    for other in [
+        "nightlatch-server",
+        "nightlatch-boot",
+        "nightlatch-agent",
+        "nightlatch-cli",
+    ] {
+        assert_never_links(other, &["pcsc"]);
+    }
+}
+
 #[test]
 fn the_core_can_do_nothing_but_decide() {
     let allowed = ["base64", "sha2", "subtle", "thiserror", "zeroize"].map(String::from);
@@ -106,6 +134,7 @@ fn a_crate_knows_those_of_the_layers_below_it_only() {
             "nightlatch-server",
             "nightlatch-boot",
             "nightlatch-agent",
+            "nightlatch-card",
             "nightlatch-cli",
         ],
     ];

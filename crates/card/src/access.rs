@@ -1,0 +1,111 @@
+//! Who may use the card, by the kernel's word for who a peer is.
+
+use std::io;
+
+use nightlatch_core::settings::card::CardSettings;
+use nightlatch_sys::peers::PeerCredentials;
+use nightlatch_sys::privileges;
+
+/// The rules of card.conf.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessRules {
+    /// The agent's own user.
+    own: u32,
+    users: Vec<String>,
+    groups: Vec<String>,
+}
+
+/// The users and groups of a machine by name.
+pub(crate) trait UserDatabase {
+    fn user_id(&self, name: &str) -> io::Result<Option<u32>>;
+    fn group_id(&self, name: &str) -> io::Result<Option<u32>>;
+}
+
+/// The database of this machine.
+pub(crate) struct SystemUsers;
+
+impl UserDatabase for SystemUsers {
+    fn user_id(&self, name: &str) -> io::Result<Option<u32>> {
+        Ok(privileges::account(name)?.map(|account| account.uid))
+    }
+
+    fn group_id(&self, name: &str) -> io::Result<Option<u32>> {
+        privileges::group_id(name)
+    }
+}
+
+impl AccessRules {
+    pub(crate) fn new(own: u32, settings: &CardSettings) -> Self {
+        Self {
+            own,
+            users: settings.users.clone(),
+            groups: settings.groups.clone(),
+        }
+    }
+
+    /// True for those who may unlock and lock: root and the agent's own user.
+    pub(crate) const fn may_unlock(&self, user: u32) -> bool {
+        user == 0 || user == self.own
+    }
+
+    /// True for those who may list the key, have something signed, and ask for the state. Names are looked up now: a user may
+    /// have been made since the agent was started. A database that fails allows nobody.
+    pub(crate) fn may_use(&self, peer: &PeerCredentials, database: &impl UserDatabase) -> bool {
+        if self.may_unlock(peer.user) {
+            return true;
+        }
+        let is_user =
+            |name: &String| matches!(database.user_id(name), Ok(Some(id)) if id == peer.user);
+        let is_group = |name: &String| matches!(database.group_id(name), Ok(Some(id)) if peer.groups.contains(&id));
+        self.users.iter().any(is_user) || self.groups.iter().any(is_group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `backup` is the user 34, `operators` the group 37; to look up `broken` fails.
+    struct Made;
+
+    impl UserDatabase for Made {
+        fn user_id(&self, name: &str) -> io::Result<Option<u32>> {
+            match name {
+                "backup" => Ok(Some(34)),
+                "broken" => Err(io::ErrorKind::TimedOut.into()),
+                _ => Ok(None),
+            }
+        }
+
+        fn group_id(&self, name: &str) -> io::Result<Option<u32>> {
+            Ok((name == "operators").then_some(37))
+        }
+    }
+
+    #[test]
+    fn those_that_are_named_may_use_it_and_only_root_and_its_own_user_unlock_it() {
+        let settings = CardSettings {
+            users: vec!["broken".to_owned(), "backup".to_owned()],
+            groups: vec!["operators".to_owned()],
+            ..CardSettings::default()
+        };
+        let rules = AccessRules::new(990, &settings);
+        for (user, groups, may_use, may_unlock) in [
+            (0, &[0][..], true, true),
+            (990, &[990], true, true),
+            (34, &[34], true, false),
+            (1000, &[1000, 37], true, false),
+            (1000, &[1000], false, false),
+            // A group with the number of a user, and the other way round.
+            (37, &[34], false, false),
+        ] {
+            let groups = groups.to_vec();
+            let peer = PeerCredentials { user, groups };
+            assert_eq!(rules.may_use(&peer, &Made), may_use, "{peer:?}");
+            assert_eq!(rules.may_unlock(user), may_unlock, "{peer:?}");
+        }
+        let nobody = AccessRules::new(990, &CardSettings::default());
+        let groups = vec![34, 37];
+        assert!(!nobody.may_use(&PeerCredentials { user: 34, groups }, &Made));
+    }
+}

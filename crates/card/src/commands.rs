@@ -1,0 +1,309 @@
+//! The commands that call the agent: `unlock`, `lock`, `status`, `check`, `exec` and `pubkey`.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use nightlatch_console::failure::{
+    EX_DATAERR, EX_IOERR, EX_NOINPUT, EX_NOPERM, EX_OSERR, EX_PROTOCOL, EX_TEMPFAIL, EX_USAGE,
+    Failure, note,
+};
+use nightlatch_console::output;
+use nightlatch_core::secret::{Secret, SecretBuffer};
+use nightlatch_core::time::Monotonic;
+use nightlatch_sys::{clock, memory, terminal};
+use zeroize::Zeroizing;
+
+use crate::card_lock::TriedBy;
+use crate::cli::{CheckOptions, ControlOptions, ExecOptions, StatusOptions, UnlockOptions};
+use crate::control::{AnswerWord, ControlAnswer, ControlRequest, MAX_PIN};
+use crate::report::{StateWord, StatusReport};
+
+/// Time for the agent to answer. It answers from memory, but for a PIN.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Pause between two looks at a state that is waited for.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest answer in bytes: a key of RSA with 4096 bits has some 750.
+const MAX_ANSWER: u64 = 64 * 1024;
+
+/// The exit statuses of env(1) for a command that cannot be run, and for one that is not there.
+const CANNOT_RUN: u8 = 126;
+const NOT_THERE: u8 = 127;
+
+/// Prints the state.
+pub(crate) fn status(options: &StatusOptions) -> Result<u8, Failure> {
+    let report = ask(&options.control.control)?;
+    if options.json {
+        output::print(&output::json::text(&report)?)?;
+        return Ok(0);
+    }
+    let mut text = format!("{}\n", report.text);
+    let tries = report.tries.map(|tries| tries.to_string());
+    for (name, value) in [
+        ("AID", &report.aid),
+        ("key", &report.key),
+        ("fingerprint", &report.fingerprint),
+        ("tries left", &tries),
+    ] {
+        if let Some(value) = value {
+            text.push_str(&format!("  {name}: {value}\n"));
+        }
+    }
+    text.push_str(&format!("  signatures: {}\n", report.signatures));
+    output::print(&text)?;
+    Ok(0)
+}
+
+/// Says by the exit status whether the card is unlocked.
+pub(crate) fn check(options: &CheckOptions) -> Result<u8, Failure> {
+    unlocked(&options.control, options.wait.wait).map(|()| 0)
+}
+
+/// Runs a command that uses the agent. Returns only when it could not be run.
+pub(crate) fn exec(options: &ExecOptions) -> Result<u8, Failure> {
+    unlocked(&options.control, options.wait.wait)?;
+    let Some((program, arguments)) = options.command.split_first() else {
+        return Err(Failure::new(EX_USAGE, "expected a command"));
+    };
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("SSH_AUTH_SOCK", &options.socket);
+    let error = command.exec();
+    let exit = match error.kind() {
+        io::ErrorKind::NotFound => NOT_THERE,
+        _ => CANNOT_RUN,
+    };
+    let what = format!("cannot run {}", program.to_string_lossy());
+    Err(Failure::new(exit, what).because(error))
+}
+
+/// Prints the public key.
+pub(crate) fn pubkey(options: &ControlOptions) -> Result<u8, Failure> {
+    let report = ask(&options.control)?;
+    let (Some(key), Some(serial)) = (&report.key, &report.serial) else {
+        return Err(not_unlocked(&report));
+    };
+    output::print(&format!("{key} card {serial}\n"))?;
+    Ok(0)
+}
+
+/// Locks the card.
+pub(crate) fn lock(options: &ControlOptions) -> Result<u8, Failure> {
+    answer(call(&options.control, ControlRequest::Lock, None)?)
+}
+
+/// Unlocks the card.
+pub(crate) fn unlock(options: &UnlockOptions) -> Result<u8, Failure> {
+    // Where the system forbids these, a typed PIN is no worse off than in any other program.
+    let _ = memory::forbid_core_dumps();
+    let _ = memory::lock_all();
+    let control = &options.control.control;
+    let report = ask(control)?;
+    match report.state {
+        StateWord::Unlocked | StateWord::NeedsTouch => {
+            note(&report.text);
+            return Ok(0);
+        }
+        StateWord::Locked | StateWord::TooFewTries => {}
+        StateWord::NoCard | StateWord::NoService => return Err(not_unlocked(&report)),
+    }
+    let (pin, by) = match pin_file(options)? {
+        Some(file) => (read_pin(&file)?, TriedBy::Agent),
+        None => (ask_pin(&report)?, TriedBy::Person),
+    };
+    if pin.len() > MAX_PIN {
+        let what = format!("the PIN has more than {MAX_PIN} characters");
+        return Err(Failure::new(EX_DATAERR, what));
+    }
+    let length = pin.len();
+    let request = ControlRequest::Unlock { by, length };
+    answer(call(control, request, Some(&pin))?)
+}
+
+fn pin_file(options: &UnlockOptions) -> Result<Option<PathBuf>, Failure> {
+    let Some(name) = &options.credential else {
+        return Ok(options.pin_file.clone());
+    };
+    match std::env::var_os("CREDENTIALS_DIRECTORY") {
+        Some(folder) => Ok(Some(Path::new(&folder).join(name))),
+        None => Err(Failure::new(EX_USAGE, "no credentials were passed to this program")
+            .hint("--credential is for services of systemd with LoadCredential=; use --pin-file FILE elsewhere")),
+    }
+}
+
+fn read_pin(file: &Path) -> Result<Secret, Failure> {
+    let failed = |error| {
+        Failure::new(
+            EX_NOINPUT,
+            format!("cannot read the PIN in {}", file.display()),
+        )
+        .because(error)
+    };
+    let mut source: Box<dyn io::Read> = match file.to_str() {
+        Some("-") => Box::new(io::stdin()),
+        _ => Box::new(std::fs::File::open(file).map_err(failed)?),
+    };
+    let mut pin = SecretBuffer::default();
+    let mut part = Zeroizing::new([0; 256]);
+    loop {
+        match source.read(&mut *part).map_err(failed)? {
+            0 => break,
+            read => pin.append(&part[..read]),
+        }
+        if pin.len() > MAX_PIN + 2 {
+            break;
+        }
+    }
+    let pin = pin.expose();
+    let pin = pin.strip_suffix(b"\n").unwrap_or(pin);
+    Ok(Secret::new(pin.to_vec()))
+}
+
+fn ask_pin(report: &StatusReport) -> Result<Secret, Failure> {
+    let name = report.serial.as_deref().unwrap_or("");
+    let tries = match report.tries {
+        Some(tries) => format!(" ({tries} tries left)"),
+        None => String::new(),
+    };
+    terminal::read_password(&format!("PIN of the card {name}{tries}: ")).map_err(|error| {
+        Failure::new(EX_NOINPUT, "cannot ask for the PIN")
+            .because(error)
+            .hint("run it from a terminal (ssh -t), or give the PIN in a file: --pin-file FILE")
+    })
+}
+
+/// The exit status of an answer, or its failure.
+fn answer(answer: ControlAnswer) -> Result<u8, Failure> {
+    let ControlAnswer { word, text } = answer;
+    let state = |state: StateWord| (state.exit(), state.hint());
+    let (exit, hint) = match word {
+        AnswerWord::Done | AnswerWord::Already => return Ok(0),
+        AnswerWord::WrongPin | AnswerWord::NotTried => (StateWord::Locked.exit(), None),
+        AnswerWord::NoCard => state(StateWord::NoCard),
+        AnswerWord::NoService => state(StateWord::NoService),
+        AnswerWord::TooFewTries => (
+            StateWord::TooFewTries.exit(),
+            Some(
+                "with two tries left a typed PIN is tried: `nightlatch card unlock`; the right one restores all three",
+            ),
+        ),
+        AnswerWord::NotAllowed => (EX_NOPERM, Some("do it as root")),
+        AnswerWord::Busy => (EX_TEMPFAIL, None),
+        AnswerWord::Failed => (EX_IOERR, None),
+    };
+    let failure = Failure::new(exit, text);
+    Err(match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    })
+}
+
+/// Waits until the card is unlocked, for this long at most. A touch is no matter of waiting.
+fn unlocked(options: &ControlOptions, wait: Duration) -> Result<(), Failure> {
+    let until = clock::now().mono.after(wait);
+    loop {
+        let failure = match ask(&options.control) {
+            Ok(report) if report.state == StateWord::Unlocked => return Ok(()),
+            Ok(report) if report.state == StateWord::NeedsTouch => {
+                return Err(not_unlocked(&report));
+            }
+            Ok(report) => not_unlocked(&report),
+            Err(failure) if failure.exit() == StateWord::NoService.exit() => failure,
+            Err(failure) => return Err(failure),
+        };
+        let left = until.since(clock::now().mono);
+        if left.is_zero() {
+            return Err(failure);
+        }
+        thread::sleep(left.min(PAUSE));
+    }
+}
+
+fn not_unlocked(report: &StatusReport) -> Failure {
+    let failure = Failure::new(report.state.exit(), report.text.clone());
+    match report.state.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn ask(control: &Path) -> Result<StatusReport, Failure> {
+    let text = exchange(control, ControlRequest::Status, None)?;
+    StatusReport::parse(&text).map_err(|error| match ControlAnswer::parse(text.trim_end()) {
+        Some(ControlAnswer {
+            word: AnswerWord::NotAllowed,
+            text,
+        }) => Failure::new(EX_NOPERM, text).hint(
+            "name the user in `users`, or a group of it in `groups`, of /etc/nightlatch/card.conf",
+        ),
+        _ => Failure::new(EX_PROTOCOL, error.to_string()),
+    })
+}
+
+fn call(
+    control: &Path,
+    request: ControlRequest,
+    pin: Option<&Secret>,
+) -> Result<ControlAnswer, Failure> {
+    let text = exchange(control, request, pin)?;
+    ControlAnswer::parse(text.trim_end())
+        .ok_or_else(|| Failure::new(EX_PROTOCOL, crate::report::OtherVersion.to_string()))
+}
+
+/// Sends a request, and reads all of the answer.
+fn exchange(
+    control: &Path,
+    request: ControlRequest,
+    pin: Option<&Secret>,
+) -> Result<String, Failure> {
+    let shown = control.display();
+    let mut stream = UnixStream::connect(control).map_err(|error| {
+        let exit = match error.kind() {
+            io::ErrorKind::PermissionDenied => EX_NOPERM,
+            _ => StateWord::NoService.exit(),
+        };
+        Failure::new(exit, format!("no agent answers at {shown}"))
+            .because(error)
+            .hint("start it with `systemctl start nightlatch-card.socket`")
+    })?;
+    let until = clock::now().mono.after(ANSWER);
+    let mut talk = || {
+        stream.set_write_timeout(Some(ANSWER))?;
+        stream.write_all(format!("{request}\n").as_bytes())?;
+        if let Some(pin) = pin {
+            stream.write_all(pin.expose())?;
+        }
+        stream.shutdown(Shutdown::Write)?;
+        read_answer(&stream, until)
+    };
+    let text = talk().map_err(|error| {
+        let exit = match error.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => EX_TEMPFAIL,
+            _ => EX_OSERR,
+        };
+        Failure::new(exit, "the agent does not answer").because(error)
+    })?;
+    match text.is_empty() {
+        false => Ok(text),
+        true => Err(Failure::new(
+            StateWord::NoService.exit(),
+            "the agent ended before it answered",
+        )),
+    }
+}
+
+fn read_answer(stream: &UnixStream, until: Monotonic) -> io::Result<String> {
+    let left = until.since(clock::now().mono).max(Duration::from_millis(1));
+    stream.set_read_timeout(Some(left))?;
+    let mut text = String::new();
+    stream.take(MAX_ANSWER).read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,149 @@
+//! The callers of the control socket: each has a thread. The state comes from memory; to unlock and to lock are for root and the
+//! agent's own user.
+
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use nightlatch_core::secret::Secret;
+use nightlatch_sys::local_stream::{read_exact, read_line, write_all};
+use nightlatch_sys::peers::PeerCredentials;
+use zeroize::Zeroizing;
+
+use crate::access::{AccessRules, SystemUsers};
+use crate::board::Board;
+use crate::card_lock::{CardState, TriedBy};
+use crate::control::{AnswerWord, ControlAnswer, ControlRequest, MAX_LINE};
+use crate::log;
+use crate::report::{Sentence, StatusReport};
+use crate::session::NotTried;
+use crate::slots::Slots;
+use crate::worker::{Order, UnlockEnd};
+
+/// Time for a caller to send its line and its PIN, and to take the answer.
+const CALLER: Duration = Duration::from_secs(5);
+
+/// Time for the card to take a PIN. The hash of a KDF object may need a second, the look for a card some more.
+const CARD: Duration = Duration::from_secs(20);
+
+/// Pause after a caller that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything that callers need.
+#[derive(Debug)]
+pub(crate) struct ControlService {
+    pub(crate) board: Arc<Board>,
+    pub(crate) orders: SyncSender<Order>,
+    pub(crate) access: AccessRules,
+    pub(crate) slots: Slots,
+}
+
+impl ControlService {
+    /// Serves callers for ever.
+    pub(crate) fn accept_all(self: &Arc<Self>, listener: &UnixListener) {
+        loop {
+            let accepted = listener.accept().and_then(|(stream, _)| {
+                let peer = PeerCredentials::of(&stream)?;
+                let Some(slot) = self.slots.take(peer.user, stream.try_clone()?) else {
+                    return Ok(());
+                };
+                let service = Arc::clone(self);
+                let thread = thread::Builder::new().name("caller".to_owned());
+                thread.spawn(move || {
+                    let _slot = slot;
+                    // A caller that goes away misses its answer.
+                    let _ = service.serve(stream, &peer);
+                })?;
+                Ok(())
+            });
+            if let Err(error) = accepted {
+                log::info(&format!("cannot accept a caller: {error}"));
+                thread::sleep(ACCEPT_PAUSE);
+            }
+        }
+    }
+
+    fn serve(&self, mut stream: UnixStream, peer: &PeerCredentials) -> io::Result<()> {
+        let line = read_line(&mut stream, MAX_LINE, CALLER)?;
+        let request = ControlRequest::parse(&line).ok_or(io::ErrorKind::InvalidData)?;
+        let answer = match request {
+            ControlRequest::Status if self.access.may_use(peer, &SystemUsers) => {
+                StatusReport::new(&self.board.read()).lines()
+            }
+            ControlRequest::Lock if self.access.may_unlock(peer.user) => {
+                format!("{}\n", self.lock(peer.user))
+            }
+            ControlRequest::Unlock { by, length } if self.access.may_unlock(peer.user) => {
+                let mut pin = Zeroizing::new(vec![0; length]);
+                read_exact(&mut stream, &mut pin, CALLER)?;
+                let pin = Secret::new(std::mem::take(&mut *pin));
+                format!("{}\n", self.unlock(pin, by, peer.user))
+            }
+            _ => {
+                let text = format!("user {} may not do this", peer.user);
+                format!("{}\n", ControlAnswer::new(AnswerWord::NotAllowed, text))
+            }
+        };
+        write_all(&mut stream, answer.as_bytes(), CALLER)
+    }
+
+    fn lock(&self, user: u32) -> ControlAnswer {
+        let (reply, done) = sync_channel(1);
+        let queued = self.orders.try_send(Order::Lock { reply });
+        if queued.is_err() || done.recv_timeout(CARD).is_err() {
+            return ControlAnswer::new(AnswerWord::Busy, "the card does not answer");
+        }
+        log::info(&format!("locked by user {user}"));
+        ControlAnswer::new(AnswerWord::Done, "")
+    }
+
+    fn unlock(&self, pin: Secret, by: TriedBy, user: u32) -> ControlAnswer {
+        let (reply, end) = sync_channel(1);
+        let queued = self.orders.try_send(Order::Unlock { pin, by, reply });
+        let end = match queued {
+            Ok(()) => end.recv_timeout(CARD).ok(),
+            Err(_) => None,
+        };
+        let Some(end) = end else {
+            return ControlAnswer::new(AnswerWord::Busy, "the card does not answer");
+        };
+        log::info(&format!("user {user} gives a PIN: {}", word(&end)));
+        let text = match &end {
+            UnlockEnd::Unlocked | UnlockEnd::Already => String::new(),
+            UnlockEnd::NoCard(_) => Sentence(&self.board.read()).to_string(),
+            UnlockEnd::Rejected(left) => {
+                format!("the card has refused the PIN; {left} tries are left")
+            }
+            UnlockEnd::NotTried(why) => format!("the PIN was not tried: {why}"),
+            UnlockEnd::Failed(why) => why.clone(),
+        };
+        ControlAnswer::new(answer_word(&end), text)
+    }
+}
+
+const fn answer_word(end: &UnlockEnd) -> AnswerWord {
+    match end {
+        UnlockEnd::Unlocked => AnswerWord::Done,
+        UnlockEnd::Already => AnswerWord::Already,
+        UnlockEnd::NoCard(CardState::NoService) => AnswerWord::NoService,
+        UnlockEnd::NoCard(_) => AnswerWord::NoCard,
+        UnlockEnd::Rejected(_) => AnswerWord::WrongPin,
+        UnlockEnd::NotTried(NotTried::TooFewTries(_)) => AnswerWord::TooFewTries,
+        UnlockEnd::NotTried(_) => AnswerWord::NotTried,
+        UnlockEnd::Failed(_) => AnswerWord::Failed,
+    }
+}
+
+const fn word(end: &UnlockEnd) -> &'static str {
+    match end {
+        UnlockEnd::Unlocked => "the card is unlocked",
+        UnlockEnd::Already => "the card was unlocked before",
+        UnlockEnd::NoCard(_) => "there is no card",
+        UnlockEnd::Rejected(_) => "the card has refused it",
+        UnlockEnd::NotTried(_) => "it was not tried",
+        UnlockEnd::Failed(_) => "the card has failed",
+    }
+}

@@ -1,0 +1,82 @@
+//! nightlatch-card: an SSH agent on an OpenPGP card, for machines without people, and the commands that unlock it and ask for its
+//! state (docs/decisions/0190).
+//!
+//! The PIN is in the memory of the agent only: it stands in no argument, environment, message or file.
+#![forbid(unsafe_code)]
+
+mod access;
+pub mod agent_protocol;
+mod apdu;
+mod board;
+mod card_data;
+mod card_lock;
+mod cli;
+mod commands;
+mod control;
+mod control_service;
+mod kdf;
+mod key;
+mod log;
+mod pcsc_readers;
+pub mod purpose;
+mod report;
+mod service;
+mod session;
+#[cfg(test)]
+mod simulated;
+mod slots;
+mod start;
+mod tlv;
+mod transport;
+mod worker;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use nightlatch_console::failure::{EX_USAGE, Failure};
+use nightlatch_console::output;
+
+use cli::{CardVerb, Cli};
+
+/// Runs the command line `arguments`, the program's name first, and says how it ended.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let printed = error.print();
+            return ExitCode::from(match printed.map_err(output::failure) {
+                _ if error.use_stderr() => EX_USAGE,
+                Ok(()) => 0,
+                Err(failure) => {
+                    failure.report();
+                    failure.exit()
+                }
+            });
+        }
+    };
+    match dispatch(&cli.verb) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            failure.report();
+            ExitCode::from(failure.exit())
+        }
+    }
+}
+
+/// The command line's definition, for the manual page.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn dispatch(verb: &CardVerb) -> Result<u8, Failure> {
+    match verb {
+        CardVerb::Agent(options) => start::run(options),
+        CardVerb::Unlock(options) => commands::unlock(options),
+        CardVerb::Lock(options) => commands::lock(options),
+        CardVerb::Status(options) => commands::status(options),
+        CardVerb::Check(options) => commands::check(options),
+        CardVerb::Exec(options) => commands::exec(options),
+        CardVerb::Pubkey(options) => commands::pubkey(options),
+    }
+}

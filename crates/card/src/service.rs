@@ -1,0 +1,188 @@
+//! The clients of the agent's socket: each has a thread, which answers from memory what it can, and asks the card's thread for a
+//! signature.
+
+use std::io::{self, Read as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use nightlatch_sys::clock;
+use nightlatch_sys::local_stream::{read_exact, write_all};
+use nightlatch_sys::peers::PeerCredentials;
+
+use crate::access::{AccessRules, SystemUsers};
+use crate::agent_protocol::{AgentAnswer, AgentRequest, MAX_FRAME, SignRequest};
+use crate::board::Board;
+use crate::card_lock::CardState;
+use crate::key::SignFault;
+use crate::log;
+use crate::purpose::{Purpose, UnknownPurpose};
+use crate::report::Sentence;
+use crate::slots::{Slot, Slots};
+use crate::worker::{Order, SignOrder, SignRefusal};
+
+/// Time for a signature. A job must fail, not hang, when the card or its reader hangs.
+const SIGNATURE: Duration = Duration::from_secs(5);
+
+/// Time for a client to send the rest of a frame, and to take an answer.
+const FRAME: Duration = Duration::from_secs(5);
+
+/// Pause after a client that could not be accepted, as when the process has too many files open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A client's thread does little: hundreds of them must not take much memory.
+const STACK: usize = 256 * 1024;
+
+/// Everything that clients need.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) board: Arc<Board>,
+    pub(crate) orders: SyncSender<Order>,
+    pub(crate) access: AccessRules,
+    pub(crate) namespaces: Vec<String>,
+    pub(crate) slots: Slots,
+}
+
+/// A request that is refused, for the log. The protocol has no room for the reason.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum Refusal {
+    #[error("{0}")]
+    NotUnlocked(String),
+    #[error("it asks for another key than the card's")]
+    OtherKey,
+    #[error(transparent)]
+    Purpose(#[from] UnknownPurpose),
+    #[error("messages in the namespace {0:?} are not signed: name it in `namespaces` of card.conf")]
+    Namespace(String),
+    #[error(transparent)]
+    Input(#[from] SignFault),
+    #[error(transparent)]
+    Card(#[from] SignRefusal),
+}
+
+impl Service {
+    /// Serves clients for ever.
+    pub(crate) fn accept_all(self: &Arc<Self>, listener: &UnixListener) {
+        loop {
+            let accepted = listener.accept().and_then(|(stream, _)| {
+                let peer = PeerCredentials::of(&stream)?;
+                Ok((stream, peer))
+            });
+            let started = accepted.and_then(|(stream, peer)| self.start(stream, peer));
+            if let Err(error) = started {
+                log::info(&format!("cannot accept a client: {error}"));
+                thread::sleep(ACCEPT_PAUSE);
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, stream: UnixStream, peer: PeerCredentials) -> io::Result<()> {
+        let Some(slot) = self.slots.take(peer.user, stream.try_clone()?) else {
+            log::info(&format!("user {} has too many clients", peer.user));
+            return Ok(());
+        };
+        let service = Arc::clone(self);
+        let thread = thread::Builder::new()
+            .name("client".to_owned())
+            .stack_size(STACK);
+        thread.spawn(move || service.serve(stream, &peer, &slot))?;
+        Ok(())
+    }
+
+    fn serve(&self, mut stream: UnixStream, peer: &PeerCredentials, slot: &Slot) {
+        if !self.access.may_use(peer, &SystemUsers) {
+            let user = peer.user;
+            log::info(&format!(
+                "user {user} may not use the card: name it in `users` or a group of it in `groups` of card.conf"
+            ));
+            return;
+        }
+        // A client that goes away, or is too slow, ends its own thread only.
+        let _ = self.talk(&mut stream, peer, slot);
+    }
+
+    fn talk(&self, stream: &mut UnixStream, peer: &PeerCredentials, slot: &Slot) -> io::Result<()> {
+        loop {
+            let mut length = [0; 4];
+            // As long as nothing was sent, a client may take its time.
+            stream.set_read_timeout(None)?;
+            if stream.read(&mut length[..1])? == 0 {
+                return Ok(());
+            }
+            slot.set_idle(false);
+            read_exact(stream, &mut length[1..], FRAME)?;
+            let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+            if length == 0 || length > MAX_FRAME {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let mut frame = vec![0; length];
+            read_exact(stream, &mut frame, FRAME)?;
+            let request = AgentRequest::parse(&frame)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let answer = self.answer(&request, peer);
+            write_all(stream, &answer.frame(), FRAME)?;
+            slot.set_idle(true);
+        }
+    }
+
+    fn answer(&self, request: &AgentRequest, peer: &PeerCredentials) -> AgentAnswer {
+        match request {
+            AgentRequest::List => {
+                let board = self.board.read();
+                let keys = board.card.iter();
+                let keys =
+                    keys.map(|card| (card.key.blob(), format!("card {}", card.aid.serial())));
+                AgentAnswer::Identities(keys.collect())
+            }
+            AgentRequest::Sign(request) => match self.sign(request) {
+                Ok((signature, purpose)) => {
+                    log::info(&format!("signed for user {}: {purpose}", peer.user));
+                    AgentAnswer::Signature(signature)
+                }
+                Err(refusal) => {
+                    log::info(&format!(
+                        "refused a signature to user {}: {refusal}",
+                        peer.user
+                    ));
+                    AgentAnswer::Failure
+                }
+            },
+            AgentRequest::SessionBind(_) | AgentRequest::Other(_) => AgentAnswer::Failure,
+        }
+    }
+
+    fn sign(&self, request: &SignRequest) -> Result<(Vec<u8>, Purpose), Refusal> {
+        let board = self.board.read();
+        let is_ready = matches!(board.state, CardState::Unlocked(_)) || board.recovers;
+        let card = match &board.card {
+            Some(card) if is_ready => card,
+            _ => return Err(Refusal::NotUnlocked(Sentence(&board).to_string())),
+        };
+        if request.key != card.key.blob() {
+            return Err(Refusal::OtherKey);
+        }
+        let purpose = Purpose::parse(&request.data)?;
+        if let Purpose::Message { namespace } = &purpose
+            && !self.namespaces.contains(namespace)
+        {
+            return Err(Refusal::Namespace(namespace.clone()));
+        }
+        let input = card.key.sign_input(&request.data, request.flags)?;
+        let algorithm = input.algorithm;
+        let (reply, signed) = sync_channel(1);
+        let order = SignOrder {
+            key: card.key.clone(),
+            input,
+            until: clock::now().mono.after(SIGNATURE),
+            reply,
+        };
+        let queued = self.orders.try_send(Order::Sign(order));
+        queued.map_err(|_| SignRefusal::Busy)?;
+        let raw = signed
+            .recv_timeout(SIGNATURE)
+            .map_err(|_| SignRefusal::Busy)??;
+        Ok((card.key.signature(algorithm, &raw)?, purpose))
+    }
+}

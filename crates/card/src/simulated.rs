@@ -1,0 +1,256 @@
+//! A scripted card for tests: an OpenPGP card that keeps the rules of its retry counter, and misbehaves where a test wants it to.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::apdu::Apdu;
+use crate::card_data::tests::{ED25519, sample};
+use crate::transport::{AccessError, Connection, ReaderWithCard, Readers};
+
+pub(crate) const PIN: &[u8] = b"123456";
+
+/// A card in a reader, and all that a test can turn.
+#[derive(Debug)]
+pub(crate) struct Simulation {
+    pub(crate) serial: u32,
+    pub(crate) key: [u8; 32],
+    pub(crate) tries: u8,
+    pub(crate) is_verified: bool,
+    pub(crate) is_selected: bool,
+    /// The answer to GET DATA F9 with its status.
+    pub(crate) kdf: Vec<u8>,
+    /// The value that VERIFY must have.
+    pub(crate) pin: Vec<u8>,
+    pub(crate) touch: u8,
+    pub(crate) service: bool,
+    pub(crate) present: bool,
+    pub(crate) insertions: u32,
+    pub(crate) in_use: bool,
+    /// A reset was made elsewhere, and the connection was not told yet.
+    pub(crate) was_reset: bool,
+    /// Answers instead of the card's own: instruction, whether it has data, the answer.
+    pub(crate) instead: VecDeque<(u8, bool, Result<Vec<u8>, AccessError>)>,
+    /// Instructions that came, with the length of their data.
+    pub(crate) log: Vec<(u8, usize)>,
+    pub(crate) resets: usize,
+    pub(crate) connected: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SimulatedReaders(Arc<Mutex<Simulation>>);
+
+impl SimulatedReaders {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Simulation {
+            serial: 1,
+            key: [7; 32],
+            tries: 3,
+            is_verified: false,
+            is_selected: false,
+            kdf: vec![0x6a, 0x88],
+            pin: PIN.to_vec(),
+            touch: 0,
+            service: true,
+            present: true,
+            insertions: 1,
+            in_use: false,
+            was_reset: false,
+            instead: VecDeque::new(),
+            log: Vec::new(),
+            resets: 0,
+            connected: 0,
+        })))
+    }
+
+    pub(crate) fn card(&self) -> MutexGuard<'_, Simulation> {
+        self.0.lock().unwrap()
+    }
+
+    /// The number of VERIFY commands with a PIN.
+    pub(crate) fn tried(&self) -> usize {
+        let card = self.card();
+        card.log
+            .iter()
+            .filter(|(ins, length)| *ins == 0x20 && *length > 0)
+            .count()
+    }
+
+    pub(crate) fn count(&self, instruction: u8) -> usize {
+        self.card()
+            .log
+            .iter()
+            .filter(|(ins, _)| *ins == instruction)
+            .count()
+    }
+
+    /// The next command of this kind gets `answer`.
+    pub(crate) fn answer(&self, instruction: u8, with_data: bool, answer: &[u8]) {
+        let answer = Ok(answer.to_vec());
+        self.card()
+            .instead
+            .push_back((instruction, with_data, answer));
+    }
+
+    pub(crate) fn fail(&self, instruction: u8, error: AccessError) {
+        for with_data in [true, false] {
+            let error = Err(error.clone());
+            self.card()
+                .instead
+                .push_back((instruction, with_data, error));
+        }
+    }
+
+    /// Power is lost: nothing is verified.
+    pub(crate) fn reset_elsewhere(&self) {
+        let mut card = self.card();
+        card.lose_power();
+        card.was_reset = true;
+    }
+
+    pub(crate) fn take_out(&self) {
+        let mut card = self.card();
+        card.lose_power();
+        card.present = false;
+        card.insertions += 1;
+    }
+
+    pub(crate) fn put_in(&self) {
+        let mut card = self.card();
+        card.present = true;
+        card.insertions += 1;
+    }
+}
+
+impl Simulation {
+    fn lose_power(&mut self) {
+        self.is_verified = false;
+        self.is_selected = false;
+    }
+
+    fn execute(&mut self, apdu: &[u8]) -> Vec<u8> {
+        let data = match apdu.get(4..) {
+            Some([length, data @ ..]) if data.len() >= usize::from(*length) => {
+                &data[..usize::from(*length)]
+            }
+            _ => &[],
+        };
+        if apdu[1] == 0xa4 {
+            self.is_selected = true;
+            return vec![0x90, 0];
+        }
+        if !self.is_selected {
+            return vec![0x69, 0x85];
+        }
+        match (apdu[1], apdu[3]) {
+            (0xca, 0x6e) => [&sample(self.serial, self.tries, &ED25519)[..], &[0x90, 0]].concat(),
+            (0xca, 0xc4) => vec![1, 127, 127, 127, self.tries, 0, 3, 0x90, 0],
+            (0xca, 0xd8) => vec![self.touch, 0x20, 0x90, 0],
+            (0xca, 0xf9) => self.kdf.clone(),
+            (0x47, _) => [&[0x7f, 0x49, 34, 0x86, 32][..], &self.key, &[0x90, 0]].concat(),
+            (0x20, 0x82) => self.verify(data),
+            (0x88, _) if self.is_verified => [&[9; 64][..], &[0x90, 0]].concat(),
+            (0x88, _) => vec![0x69, 0x82],
+            _ => vec![0x6a, 0x88],
+        }
+    }
+
+    fn verify(&mut self, data: &[u8]) -> Vec<u8> {
+        if data.is_empty() && self.is_verified {
+            return vec![0x90, 0];
+        }
+        if !data.is_empty() {
+            self.is_verified = self.tries > 0 && data == self.pin;
+            if self.is_verified {
+                self.tries = 3;
+                return vec![0x90, 0];
+            }
+            self.tries = self.tries.saturating_sub(1);
+        }
+        match self.tries {
+            0 => vec![0x69, 0x83],
+            left => vec![0x63, 0xc0 | left],
+        }
+    }
+}
+
+impl Readers for SimulatedReaders {
+    fn with_card(&mut self) -> Result<Vec<ReaderWithCard>, AccessError> {
+        let card = self.card();
+        match (card.service, card.present) {
+            (false, _) => Err(AccessError::NoService),
+            (true, false) => Ok(Vec::new()),
+            (true, true) => Ok(vec![ReaderWithCard {
+                name: "reader".to_owned(),
+                insertions: card.insertions,
+            }]),
+        }
+    }
+
+    fn connect(&mut self, _: &str) -> Result<Box<dyn Connection>, AccessError> {
+        let mut card = self.card();
+        if card.in_use {
+            return Err(AccessError::InUse);
+        }
+        card.was_reset = false;
+        card.connected += 1;
+        Ok(Box::new(SimulatedConnection(self.clone())))
+    }
+}
+
+struct SimulatedConnection(SimulatedReaders);
+
+impl Connection for SimulatedConnection {
+    fn transmit(&mut self, apdu: &Apdu) -> Result<Vec<u8>, AccessError> {
+        let mut card = self.0.card();
+        if !card.service {
+            return Err(AccessError::NoService);
+        }
+        if !card.present {
+            return Err(AccessError::Removed);
+        }
+        if card.was_reset {
+            return Err(AccessError::Reset);
+        }
+        let length = usize::from(apdu.get(4).copied().unwrap_or(0));
+        card.log.push((apdu[1], length));
+        let place = card.instead.iter().position(|(instruction, with_data, _)| {
+            *instruction == apdu[1] && *with_data == (length > 0)
+        });
+        if let Some((_, _, answer)) = place.and_then(|place| card.instead.remove(place)) {
+            return answer;
+        }
+        Ok(card.execute(apdu))
+    }
+
+    fn reset(&mut self) -> Result<(), AccessError> {
+        let mut card = self.0.card();
+        card.lose_power();
+        card.was_reset = false;
+        card.resets += 1;
+        Ok(())
+    }
+
+    fn reconnect(&mut self) -> Result<(), AccessError> {
+        let mut card = self.0.card();
+        match (card.service, card.present) {
+            (false, _) => Err(AccessError::NoService),
+            (_, false) => Err(AccessError::Removed),
+            _ => {
+                card.was_reset = false;
+                Ok(())
+            }
+        }
+    }
+
+    fn release(self: Box<Self>) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for SimulatedConnection {
+    fn drop(&mut self) {
+        let mut card = self.0.card();
+        card.lose_power();
+        card.resets += 1;
+    }
+}

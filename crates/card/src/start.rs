@@ -1,0 +1,268 @@
+//! The start and the end of the agent: memory, sockets, threads, signals.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use nightlatch_console::failure::{EX_CANTCREAT, EX_CONFIG, EX_NOINPUT, EX_OSERR, Failure};
+use nightlatch_core::settings::card::{self, CardSettings};
+use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::{inherited, memory};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketType};
+use sd_notify::NotifyState;
+
+use crate::access::AccessRules;
+use crate::board::Board;
+use crate::cli::{AgentOptions, CONFIG};
+use crate::control_service::ControlService;
+use crate::log;
+use crate::pcsc_readers::{self, PcscReaders};
+use crate::service::Service;
+use crate::slots::Slots;
+use crate::worker::{Order, Worker};
+
+/// Orders that wait for the card: one for each client, and some. With more the card is busy.
+const QUEUE: usize = 512;
+
+/// Time for the first look at the card, so that the first caller gets its state. A card that hangs must not keep the agent from
+/// answering.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// Time for the card to be reset at the end.
+const LAST_RESET: Duration = Duration::from_secs(2);
+
+/// The names of the sockets in the unit (FileDescriptorName= of systemd.socket(5)).
+const AGENT_NAME: &str = "agent";
+const CONTROL_NAME: &str = "control";
+
+/// Runs the agent until a signal ends it.
+pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
+    // Before the first thread.
+    let signals = EndSignals::hold().map_err(system("hold back signals"))?;
+    log::silence_panics();
+    memory::forbid_core_dumps().map_err(system("forbid core dumps"))?;
+    if let Err(error) = memory::lock_all() {
+        log::info(&format!("memory is not locked: {error}"));
+    }
+    let settings = read_settings(&options.config)?;
+    let sockets = Sockets::open(options)?;
+    let access = AccessRules::new(rustix::process::geteuid().as_raw(), &settings);
+    let board = Arc::new(Board::new());
+    let (orders, received) = sync_channel(QUEUE);
+    let (ended, end) = sync_channel(1);
+    let worker = Worker::new(PcscReaders::default(), settings.clone(), Arc::clone(&board));
+    spawn("card", move || {
+        worker.run(&received);
+        let _ = ended.send(());
+    })?;
+    look_first(&orders);
+    let for_watch = orders.clone();
+    spawn("readers", move || pcsc_readers::watch(&for_watch))?;
+    let service = Arc::new(Service {
+        board: Arc::clone(&board),
+        orders: orders.clone(),
+        access: access.clone(),
+        namespaces: settings.namespaces,
+        slots: Slots::default(),
+    });
+    spawn("agent", move || service.accept_all(&sockets.agent))?;
+    let control = Arc::new(ControlService {
+        board,
+        orders: orders.clone(),
+        access,
+        slots: Slots::default(),
+    });
+    spawn("control", move || control.accept_all(&sockets.control))?;
+    notify(NotifyState::Ready);
+    let signal = wait_for(&signals)?;
+    notify(NotifyState::Stopping);
+    // The worker's end resets the card. pcscd does it too, once this process has ended.
+    if orders.try_send(Order::Stop).is_ok() {
+        let _ = end.recv_timeout(LAST_RESET);
+    }
+    for path in &sockets.made {
+        let _ = fs::remove_file(path);
+    }
+    match signal {
+        Signal::Terminate => Ok(0),
+        signal => die_of(signal),
+    }
+}
+
+fn look_first(orders: &SyncSender<Order>) {
+    let (reply, looked) = sync_channel(1);
+    // The queue is empty, and its reader was started.
+    let _ = orders.send(Order::Look);
+    let _ = orders.send(Order::Answer { reply });
+    let _ = looked.recv_timeout(FIRST_LOOK);
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure::new(EX_OSERR, format!("cannot {what}")).because(error)
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let started = thread::Builder::new().name(name.to_owned()).spawn(run);
+    started.map(drop).map_err(system("start a thread"))
+}
+
+/// A manager that does not read must not keep the agent from its work.
+fn notify(state: NotifyState) {
+    let _ = sd_notify::notify(&[state]);
+}
+
+fn wait_for(signals: &EndSignals) -> Result<Signal, Failure> {
+    loop {
+        if let Some(signal) = signals.next().map_err(system("read a signal"))? {
+            return Ok(signal);
+        }
+        let mut ready = [PollFd::new(signals, PollFlags::IN)];
+        match poll(&mut ready, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(system("wait for a signal")(error.into())),
+        }
+    }
+}
+
+fn read_settings(path: &Path) -> Result<CardSettings, Failure> {
+    let shown = path.display().to_string();
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path == Path::new(CONFIG) => {
+            return Ok(CardSettings::default());
+        }
+        Err(error) => {
+            return Err(Failure::new(EX_NOINPUT, format!("cannot read {shown}")).because(error));
+        }
+    };
+    match card::parse(&shown, &text) {
+        Ok(parsed) => {
+            for warning in parsed.warnings {
+                log::info(&warning.to_string());
+            }
+            Ok(parsed.value)
+        }
+        Err(errors) => {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Err(Failure::new(EX_CONFIG, errors.join("\n")).hint("see nightlatch-card(1)"))
+        }
+    }
+}
+
+/// Both sockets, from systemd or made here.
+struct Sockets {
+    agent: UnixListener,
+    control: UnixListener,
+    /// Those that were made here.
+    made: Vec<PathBuf>,
+}
+
+impl Sockets {
+    fn open(options: &AgentOptions) -> Result<Self, Failure> {
+        let mut passed = passed_sockets()?;
+        let mut made = Vec::new();
+        let mut open = |name: &str, path: &Path| {
+            if let Some(at) = passed.iter().position(|(found, _)| found == name) {
+                return Ok(passed.swap_remove(at).1);
+            }
+            let listener = bind(path).map_err(|error| {
+                let what = format!("cannot make the socket {}", path.display());
+                Failure::new(EX_CANTCREAT, what).because(error)
+            })?;
+            made.push(path.to_owned());
+            Ok(listener)
+        };
+        let agent = open(AGENT_NAME, &options.socket)?;
+        let control = open(CONTROL_NAME, &options.control)?;
+        Ok(Self {
+            agent,
+            control,
+            made,
+        })
+    }
+}
+
+fn passed_sockets() -> Result<Vec<(String, UnixListener)>, Failure> {
+    let passed = sd_notify::listen_fds_with_names();
+    let passed = passed.map_err(system("read the sockets that systemd passes"))?;
+    passed
+        .map(|(number, name)| {
+            let listener = inherited::duplicate(number).and_then(as_listener);
+            let listener = listener.map_err(system("use a socket that systemd passes"))?;
+            Ok((name, listener))
+        })
+        .collect()
+}
+
+fn as_listener(socket: OwnedFd) -> io::Result<UnixListener> {
+    let is_stream = sockopt::socket_type(&socket)? == SocketType::STREAM;
+    if !is_stream || sockopt::socket_domain(&socket)? != AddressFamily::UNIX {
+        let what = "it is a socket of another kind";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    Ok(socket.into())
+}
+
+/// Makes a socket in place of one that another run has left behind.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(folder)?;
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&new)?;
+    // Who may do what is decided by the kernel's word for who it is.
+    fs::set_permissions(&new, Permissions::from_mode(0o666))?;
+    fs::rename(&new, path)?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_replaces_that_of_another_run_and_all_users_can_reach_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/agent");
+        let first = bind(&path).unwrap();
+        let _second = bind(&path).unwrap();
+        drop(first);
+        assert!(UnixStream::connect(&path).is_ok());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o666);
+        assert_eq!(fs::read_dir(folder.path().join("run")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_faulty_file_names_its_faults_and_a_missing_one_is_an_error_if_it_was_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("card.conf");
+        let missing = read_settings(&path).unwrap_err();
+        assert_eq!(missing.exit(), EX_NOINPUT);
+        fs::write(&path, "[card]\ncard = 1\nafter_removal = never\n").unwrap();
+        let faulty = read_settings(&path).unwrap_err();
+        assert_eq!(faulty.exit(), EX_CONFIG);
+        assert_eq!(faulty.to_string().lines().count(), 2);
+        fs::write(&path, "[card]\nusers = backup\n").unwrap();
+        assert_eq!(read_settings(&path).unwrap().users, ["backup"]);
+    }
+}

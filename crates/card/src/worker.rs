@@ -1,0 +1,594 @@
+//! The only user of the card: takes orders, holds the card exclusively, keeps the PIN, and does what `card_lock` decides. It runs
+//! in a thread of its own, since the card may take long, or hang.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use nightlatch_core::secret::Secret;
+use nightlatch_core::settings::card::CardSettings;
+use nightlatch_core::time::Monotonic;
+use nightlatch_sys::{clock, memory};
+
+use crate::apdu::TooLong;
+use crate::board::{Board, BoardCard, BoardState};
+use crate::card_data::Touch;
+use crate::card_lock::{
+    CardIdentity, CardLock, CardState, NoCard, PinOrder, PresentCard, TriedBy, TryEnd,
+};
+use crate::key::{AuthKey, SignInput};
+use crate::log;
+use crate::session::{
+    self, AuthenticateFault, NotTried, OpenCard, OpenFault, PinState, TransmitFault, VerifyEnd,
+};
+use crate::transport::{AccessError, Connection, ReaderWithCard, Readers};
+
+/// Pause before a card is looked for again that could not be taken, or while pcscd is away: no event tells of these.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Something that the card's thread does.
+pub(crate) enum Order {
+    Sign(SignOrder),
+    Unlock {
+        pin: Secret,
+        by: TriedBy,
+        reply: SyncSender<UnlockEnd>,
+    },
+    Lock {
+        reply: SyncSender<()>,
+    },
+    /// Readers or cards have changed, or pcscd has come or gone.
+    Look,
+    /// Answers when all orders before it were carried out.
+    Answer {
+        reply: SyncSender<()>,
+    },
+    /// Resets the card and ends.
+    Stop,
+}
+
+/// A signature that a client waits for.
+pub(crate) struct SignOrder {
+    /// The key that it must be of: the card may have changed meanwhile.
+    pub(crate) key: AuthKey,
+    pub(crate) input: SignInput,
+    /// After that nobody waits any more.
+    pub(crate) until: Monotonic,
+    pub(crate) reply: SyncSender<Result<Vec<u8>, SignRefusal>>,
+}
+
+/// No signature.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum SignRefusal {
+    #[error("the card is not unlocked")]
+    NotUnlocked(CardState),
+    #[error("busy: the card has not answered in time")]
+    Busy,
+    #[error("another card is there now")]
+    OtherKey,
+    #[error(transparent)]
+    TooLong(TooLong),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The end of an order to unlock.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum UnlockEnd {
+    Unlocked,
+    /// It was unlocked: the PIN was not tried.
+    Already,
+    NoCard(CardState),
+    /// The card has refused the PIN; so many tries are left.
+    Rejected(u8),
+    NotTried(NotTried),
+    Failed(String),
+}
+
+/// A PIN in memory that is never written to swap.
+struct KeptPin(Secret);
+
+impl KeptPin {
+    fn new(pin: Secret) -> Self {
+        if let Err(error) = memory::lock(pin.expose()) {
+            log::info(&format!("the memory of the PIN is not locked: {error}"));
+        }
+        Self(pin)
+    }
+}
+
+/// The card that is held.
+struct HeldCard {
+    connection: Box<dyn Connection>,
+    reader: ReaderWithCard,
+    open: OpenCard,
+}
+
+/// The card's thread.
+pub(crate) struct Worker<R> {
+    readers: R,
+    settings: CardSettings,
+    board: Arc<Board>,
+    lock: CardLock,
+    held: Option<HeldCard>,
+    pin: Option<KeptPin>,
+    /// Signatures that wait for the card to come back.
+    waiting: Vec<SignOrder>,
+    look_at: Option<Monotonic>,
+    detail: Option<String>,
+    signatures: u64,
+}
+
+impl<R: Readers> Worker<R> {
+    pub(crate) fn new(readers: R, settings: CardSettings, board: Arc<Board>) -> Self {
+        Self {
+            lock: CardLock::new(settings.after_removal),
+            readers,
+            settings,
+            board,
+            held: None,
+            pin: None,
+            waiting: Vec::new(),
+            look_at: None,
+            detail: None,
+            signatures: 0,
+        }
+    }
+
+    /// Carries out orders until one says to stop, or nobody can give one any more.
+    pub(crate) fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            let left = self.deadline().map(|at| at.since(clock::now().mono));
+            let order = match left {
+                None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(left) => orders.recv_timeout(left),
+            };
+            let now = clock::now().mono;
+            match order {
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(order) => self.carry_out(order, now),
+                Err(RecvTimeoutError::Timeout) => self.tick(now),
+            }
+        }
+    }
+
+    /// When [`Self::tick`] has something to do.
+    fn deadline(&self) -> Option<Monotonic> {
+        let waiting = self.waiting.iter().map(|order| order.until);
+        let others = [self.look_at, self.lock.deadline()].into_iter().flatten();
+        waiting.chain(others).min()
+    }
+
+    pub(crate) fn carry_out(&mut self, order: Order, now: Monotonic) {
+        match order {
+            Order::Sign(order) => self.sign(order, now),
+            // A caller that is gone misses its answer.
+            Order::Unlock { pin, by, reply } => {
+                let end = self.unlock(pin, by, now);
+                self.publish();
+                let _ = reply.try_send(end);
+            }
+            Order::Lock { reply } => {
+                self.lock_by_person(now);
+                self.publish();
+                let _ = reply.try_send(());
+            }
+            Order::Look => self.look(now),
+            Order::Answer { reply } => {
+                let _ = reply.try_send(());
+            }
+            Order::Stop => {}
+        }
+        self.settle(now);
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now: Monotonic) {
+        let is_due = |at: Option<Monotonic>| at.is_some_and(|at| at <= now);
+        if is_due(self.look_at) || is_due(self.lock.deadline()) {
+            self.look(now);
+        }
+        self.settle(now);
+    }
+
+    /// After each event: signatures that waited, and the board.
+    fn settle(&mut self, now: Monotonic) {
+        if !self.lock.recovers() {
+            for order in std::mem::take(&mut self.waiting) {
+                self.sign(order, now);
+            }
+        }
+        let (late, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|order: &SignOrder| order.until <= now);
+        self.waiting = waiting;
+        for order in late {
+            let _ = order.reply.try_send(Err(SignRefusal::Busy));
+        }
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let before = self.board.read();
+        let card = match (self.lock.card(), self.lock.recovers()) {
+            (Some(card), _) => Some(BoardCard {
+                aid: card.identity.aid,
+                key: card.identity.key.clone(),
+                tries: Some(card.tries),
+            }),
+            (None, true) => before.card.clone(),
+            (None, false) => None,
+        };
+        let state = BoardState {
+            state: self.lock.state(),
+            recovers: self.lock.recovers(),
+            card,
+            detail: self.detail.clone(),
+            signatures: self.signatures,
+        };
+        if before.state != state.state {
+            log::info(&format!("{}", crate::report::Sentence(&state)));
+        }
+        if *before != state {
+            self.board.write(state);
+        }
+    }
+
+    fn obey(&mut self, order: PinOrder, now: Monotonic) {
+        match order {
+            PinOrder::Leave => {}
+            PinOrder::Forget => self.pin = None,
+            PinOrder::Verify => self.verify_kept(now),
+        }
+    }
+
+    // The card comes and goes.
+
+    fn look(&mut self, now: Monotonic) {
+        self.look_at = None;
+        let list = match self.readers.with_card() {
+            Ok(list) => list,
+            Err(AccessError::NoService) => return self.lose_service(now),
+            Err(error) => return self.miss(NoCard::Faulty, Some(error.to_string()), now),
+        };
+        if let Some(held) = &self.held {
+            if list.contains(&held.reader) {
+                return;
+            }
+            self.lose_card(now);
+        }
+        self.find(list, now);
+    }
+
+    fn find(&mut self, list: Vec<ReaderWithCard>, now: Monotonic) {
+        let mut found = Vec::new();
+        let mut why = (NoCard::Missing, None);
+        for reader in list {
+            match self.try_reader(reader) {
+                Ok(Ok(held)) => found.push(held),
+                Ok(Err(NoCard::Missing)) => {}
+                Ok(Err(other)) => why = (other, None),
+                Err(OpenFault::Access(AccessError::NoService)) => return self.lose_service(now),
+                Err(OpenFault::Access(AccessError::InUse)) => why = (NoCard::InUse, None),
+                Err(OpenFault::Access(AccessError::Removed)) => {}
+                Err(fault) => why = (NoCard::Faulty, Some(fault.to_string())),
+            }
+        }
+        match found.pop() {
+            Some(held) if found.is_empty() => self.take(held, now),
+            None => self.miss(why.0, why.1, now),
+            Some(last) => {
+                for held in found.into_iter().chain([last]) {
+                    held.connection.release();
+                }
+                self.miss(NoCard::Several, None, now);
+            }
+        }
+    }
+
+    /// Takes the card of a reader and reads it. One that is not wanted is given back as it is.
+    fn try_reader(
+        &mut self,
+        reader: ReaderWithCard,
+    ) -> Result<Result<HeldCard, NoCard>, OpenFault> {
+        let mut connection = self.readers.connect(&reader.name)?;
+        let open = match session::open(&mut *connection) {
+            Ok(open) => open,
+            Err(fault) => {
+                connection.release();
+                return match fault {
+                    OpenFault::NotOpenPgp(_) => Ok(Err(NoCard::Missing)),
+                    OpenFault::NoKey => Ok(Err(NoCard::NoKey)),
+                    fault => Err(fault),
+                };
+            }
+        };
+        let named = self.settings.card;
+        let unwanted = if named.is_some_and(|named| !named.is(open.data.aid.as_bytes())) {
+            Some(NoCard::NotTheNamed)
+        } else if self
+            .settings
+            .key
+            .as_ref()
+            .is_some_and(|key| *key != open.key.fingerprint())
+        {
+            Some(NoCard::OtherKey)
+        } else {
+            None
+        };
+        Ok(match unwanted {
+            Some(why) => {
+                connection.release();
+                Err(why)
+            }
+            None => Ok(HeldCard {
+                connection,
+                reader,
+                open,
+            }),
+        })
+    }
+
+    /// Holds this card from now on.
+    fn take(&mut self, mut held: HeldCard, now: Monotonic) {
+        let state = match self.fresh_state(&mut held) {
+            Ok(state) => state,
+            Err(fault) => return self.drop_card(fault, now),
+        };
+        let mut card = PresentCard {
+            identity: CardIdentity {
+                aid: held.open.data.aid,
+                key: held.open.key.clone(),
+            },
+            touch: held.open.data.touch,
+            tries: held.open.data.pin.tries,
+        };
+        if let PinState::Left(left) = state {
+            card.tries = card.tries.min(left);
+        }
+        self.held = Some(held);
+        self.detail = None;
+        let order = self.lock.present(card, state == PinState::Verified);
+        if order == PinOrder::Forget {
+            log::alarm(
+                "the PIN is forgotten: this is not the card that was unlocked, or tries of its PIN were used elsewhere",
+            );
+        }
+        self.obey(order, now);
+    }
+
+    /// The card's word on its PIN. One that others have verified is reset: nobody has given the PIN to this agent.
+    fn fresh_state(&self, held: &mut HeldCard) -> Result<PinState, OpenFault> {
+        let state = session::pin_state(&mut *held.connection, &held.open.data.limits)?;
+        if state != PinState::Verified || self.pin.is_some() {
+            return Ok(state);
+        }
+        held.connection.reset()?;
+        held.open = session::open(&mut *held.connection)?;
+        let state = session::pin_state(&mut *held.connection, &held.open.data.limits)?;
+        Ok(state)
+    }
+
+    fn miss(&mut self, why: NoCard, detail: Option<String>, now: Monotonic) {
+        self.held = None;
+        self.detail = detail;
+        let order = self.lock.absent(why, now);
+        self.obey(order, now);
+        if !matches!(why, NoCard::Missing) || self.lock.recovers() {
+            self.look_at = Some(now.after(PAUSE));
+        }
+    }
+
+    fn lose_service(&mut self, now: Monotonic) {
+        self.held = None;
+        self.detail = None;
+        self.lock.service_lost();
+        self.look_at = Some(now.after(PAUSE));
+    }
+
+    fn lose_card(&mut self, now: Monotonic) {
+        self.held = None;
+        self.detail = None;
+        let order = self.lock.removed(now);
+        self.obey(order, now);
+    }
+
+    /// The connection to the card broke.
+    fn drop_card(&mut self, fault: impl Into<OpenFault>, now: Monotonic) {
+        match fault.into() {
+            OpenFault::Access(AccessError::NoService) => self.lose_service(now),
+            OpenFault::Access(AccessError::Removed) => {
+                self.lose_card(now);
+                self.look_at = Some(now.after(PAUSE));
+            }
+            fault => self.miss(NoCard::Faulty, Some(fault.to_string()), now),
+        }
+    }
+
+    /// Goes on after a reset: selects and reads the card again, and verifies the kept PIN if the rules allow it.
+    fn recover(&mut self, now: Monotonic) {
+        let Some(mut held) = self.held.take() else {
+            return;
+        };
+        let opened = held.connection.reconnect().map_err(OpenFault::Access);
+        match opened.and_then(|()| session::open(&mut *held.connection)) {
+            Ok(open) => {
+                held.open = open;
+                self.take(held, now);
+            }
+            Err(fault) => {
+                drop(held);
+                self.drop_card(fault, now);
+            }
+        }
+    }
+
+    // The PIN.
+
+    fn verify_kept(&mut self, now: Monotonic) {
+        let (Some(held), Some(pin)) = (&mut self.held, &self.pin) else {
+            return;
+        };
+        let end = session::verify(&mut *held.connection, &held.open, &pin.0, TriedBy::Agent);
+        if matches!(end, VerifyEnd::Rejected(_)) {
+            log::alarm(
+                "the card has refused the PIN with which it was unlocked; it is not tried again",
+            );
+        }
+        self.tried(&end, now);
+    }
+
+    /// Tells the rules how a try has ended.
+    fn tried(&mut self, end: &VerifyEnd, now: Monotonic) {
+        let (told, detail) = match end {
+            VerifyEnd::Verified => (TryEnd::Verified, None),
+            VerifyEnd::Rejected(left) => (TryEnd::Rejected(*left), None),
+            VerifyEnd::NotTried(why) => (TryEnd::Doubt, Some(why.to_string())),
+            VerifyEnd::Unexpected(status) => {
+                let what = format!("the card answers {status} to the PIN");
+                (TryEnd::Doubt, Some(what))
+            }
+            VerifyEnd::Broken(fault) => return self.drop_card(fault.clone(), now),
+        };
+        self.detail = detail;
+        let order = self.lock.tried(told);
+        self.obey(order, now);
+    }
+
+    fn unlock(&mut self, pin: Secret, by: TriedBy, now: Monotonic) -> UnlockEnd {
+        if let Some(held) = &mut self.held {
+            let state = session::pin_state(&mut *held.connection, &held.open.data.limits);
+            match state {
+                Ok(_) => {}
+                Err(TransmitFault::Access(AccessError::Reset)) => self.recover(now),
+                Err(fault) => self.drop_card(fault, now),
+            }
+        }
+        if self.held.is_none() {
+            self.look(now);
+        }
+        let state = self.lock.state();
+        if matches!(state, CardState::Unlocked(_)) {
+            return UnlockEnd::Already;
+        }
+        let Some(held) = &mut self.held else {
+            return UnlockEnd::NoCard(state);
+        };
+        let end = session::verify(&mut *held.connection, &held.open, &pin, by);
+        if end == VerifyEnd::Verified {
+            self.pin = Some(KeptPin::new(pin));
+        }
+        // What was not tried changes nothing.
+        if !matches!(end, VerifyEnd::NotTried(_)) {
+            self.tried(&end, now);
+        }
+        match end {
+            VerifyEnd::Verified => UnlockEnd::Unlocked,
+            VerifyEnd::Rejected(left) => {
+                log::alarm(&format!(
+                    "the card has refused a PIN; {left} tries are left"
+                ));
+                UnlockEnd::Rejected(left)
+            }
+            VerifyEnd::NotTried(why) => UnlockEnd::NotTried(why),
+            VerifyEnd::Unexpected(status) => {
+                UnlockEnd::Failed(format!("the card answers {status} to the PIN"))
+            }
+            VerifyEnd::Broken(fault) => UnlockEnd::Failed(fault.to_string()),
+        }
+    }
+
+    fn lock_by_person(&mut self, now: Monotonic) {
+        let order = self.lock.lock();
+        self.obey(order, now);
+        let Some(mut held) = self.held.take() else {
+            return;
+        };
+        let opened = held.connection.reset().map_err(OpenFault::Access);
+        match opened.and_then(|()| session::open(&mut *held.connection)) {
+            Ok(open) => {
+                held.open = open;
+                self.take(held, now);
+            }
+            Err(fault) => {
+                drop(held);
+                self.drop_card(fault, now);
+            }
+        }
+    }
+
+    // Signatures.
+
+    fn sign(&mut self, order: SignOrder, now: Monotonic) {
+        if order.until <= now {
+            return;
+        }
+        let mut end = self.try_sign(&order);
+        if matches!(end, Err(SignFault::StateLost)) {
+            // Once only: a card that loses its state again and again must not be sent the PIN in a loop.
+            self.recover(now);
+            end = self.try_sign(&order);
+        }
+        let answer = match end {
+            Ok(signature) => Ok(signature),
+            Err(SignFault::Refused(refusal)) => Err(refusal),
+            Err(SignFault::Broken(fault)) => {
+                let what = fault.to_string();
+                self.drop_card(fault, now);
+                Err(SignRefusal::Failed(what))
+            }
+            Err(SignFault::StateLost) => Err(SignRefusal::Failed(
+                "the card has lost its PIN twice".to_owned(),
+            )),
+        };
+        match answer {
+            // The card may come back in time.
+            Err(_) if self.lock.recovers() => self.waiting.push(order),
+            answer => {
+                let _ = order.reply.try_send(answer);
+            }
+        }
+    }
+
+    fn try_sign(&mut self, order: &SignOrder) -> Result<Vec<u8>, SignFault> {
+        let state = self.lock.state();
+        let (CardState::Unlocked(touch), Some(held)) = (state, &mut self.held) else {
+            return Err(SignFault::Refused(SignRefusal::NotUnlocked(state)));
+        };
+        if held.open.key != order.key {
+            return Err(SignFault::Refused(SignRefusal::OtherKey));
+        }
+        let limits = held.open.data.limits;
+        let signed = session::authenticate(&mut *held.connection, &limits, &order.input);
+        let refused = |refusal| Err(SignFault::Refused(refusal));
+        match signed {
+            Ok(raw) => {
+                self.signatures += 1;
+                Ok(raw)
+            }
+            Err(
+                AuthenticateFault::NotVerified
+                | AuthenticateFault::Transmit(TransmitFault::Access(AccessError::Reset)),
+            ) => Err(SignFault::StateLost),
+            Err(AuthenticateFault::Transmit(TransmitFault::TooLong(fault))) => {
+                refused(SignRefusal::TooLong(fault))
+            }
+            Err(AuthenticateFault::Transmit(fault)) => Err(SignFault::Broken(fault)),
+            Err(AuthenticateFault::NotTouched) if touch == Touch::Needed => {
+                let what = "the card waits for a touch, and none came";
+                refused(SignRefusal::Failed(what.to_owned()))
+            }
+            Err(fault) => refused(SignRefusal::Failed(fault.to_string())),
+        }
+    }
+}
+
+enum SignFault {
+    Refused(SignRefusal),
+    /// The PIN is not verified any more.
+    StateLost,
+    Broken(TransmitFault),
+}
+
+#[cfg(test)]
+mod tests;

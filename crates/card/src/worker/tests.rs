@@ -1,0 +1,371 @@
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use nightlatch_core::settings::card::AfterRemoval;
+
+use super::*;
+use crate::card_lock::LockReason;
+use crate::simulated::{PIN, SimulatedReaders};
+
+fn at(milliseconds: u64) -> Monotonic {
+    Monotonic::from_boot(Duration::from_millis(milliseconds))
+}
+
+struct Bench {
+    card: SimulatedReaders,
+    board: Arc<Board>,
+    worker: Worker<SimulatedReaders>,
+}
+
+type Signed = Receiver<Result<Vec<u8>, SignRefusal>>;
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(CardSettings::default())
+    }
+
+    fn with(settings: CardSettings) -> Self {
+        let card = SimulatedReaders::new();
+        let board = Arc::new(Board::new());
+        let mut worker = Worker::new(card.clone(), settings, Arc::clone(&board));
+        worker.carry_out(Order::Look, at(0));
+        Self {
+            card,
+            board,
+            worker,
+        }
+    }
+
+    fn unlocked() -> Self {
+        let mut bench = Self::new();
+        assert_eq!(bench.unlock(PIN, TriedBy::Person), UnlockEnd::Unlocked);
+        assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
+        bench
+    }
+
+    fn state(&self) -> CardState {
+        self.board.read().state
+    }
+
+    fn unlock(&mut self, pin: &[u8], by: TriedBy) -> UnlockEnd {
+        let (reply, end) = sync_channel(1);
+        let pin = Secret::new(pin.to_vec());
+        self.worker
+            .carry_out(Order::Unlock { pin, by, reply }, at(0));
+        end.try_recv().unwrap()
+    }
+
+    fn order(&mut self, from: u64) -> Signed {
+        let (reply, signed) = sync_channel(1);
+        let key = AuthKey::Ed25519([7; 32]);
+        let input = key.sign_input(b"data", 0).unwrap();
+        let order = SignOrder {
+            key,
+            input,
+            until: at(from + 5000),
+            reply,
+        };
+        self.worker.carry_out(Order::Sign(order), at(from));
+        signed
+    }
+
+    fn sign(&mut self) -> Result<Vec<u8>, SignRefusal> {
+        self.order(0).try_recv().unwrap()
+    }
+}
+
+#[test]
+fn a_locked_card_refuses_and_an_unlocked_one_signs() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.state(), CardState::Locked(LockReason::Start));
+    let refused = SignRefusal::NotUnlocked(CardState::Locked(LockReason::Start));
+    assert_eq!(bench.sign(), Err(refused));
+    assert_eq!(bench.unlock(PIN, TriedBy::Agent), UnlockEnd::Unlocked);
+    assert_eq!(bench.sign(), Ok(vec![9; 64]));
+    assert_eq!(bench.board.read().signatures, 1);
+    // Not tried again.
+    assert_eq!(bench.unlock(b"654321", TriedBy::Person), UnlockEnd::Already);
+    assert_eq!(bench.card.tried(), 1);
+    let (reply, done) = sync_channel(1);
+    bench.worker.carry_out(Order::Lock { reply }, at(0));
+    assert_eq!(done.try_recv(), Ok(()));
+    assert_eq!(bench.state(), CardState::Locked(LockReason::Person));
+    assert!(!bench.card.card().is_verified && bench.worker.pin.is_none());
+}
+
+#[test]
+fn a_reset_made_elsewhere_is_recovered_without_another_reset() {
+    let mut bench = Bench::unlocked();
+    let resets = bench.card.card().resets;
+    bench.card.reset_elsewhere();
+    assert_eq!(bench.sign(), Ok(vec![9; 64]));
+    assert_eq!(bench.card.card().resets, resets);
+    assert_eq!(bench.card.tried(), 2);
+    // One SELECT after each reset.
+    assert_eq!(bench.card.count(0xa4), 2);
+}
+
+#[test]
+fn a_card_that_has_lost_its_pin_is_verified_once_and_not_in_a_loop() {
+    let mut bench = Bench::unlocked();
+    bench.card.card().is_verified = false;
+    assert_eq!(bench.sign(), Ok(vec![9; 64]));
+    for _ in 0..2 {
+        bench.card.answer(0x88, true, &[0x69, 0x82]);
+    }
+    let end = bench.sign();
+    assert!(matches!(end, Err(SignRefusal::Failed(_))), "{end:?}");
+    // It says that it is verified, so the PIN is not sent again.
+    assert_eq!(bench.card.tried(), 2);
+}
+
+#[test]
+fn a_restart_of_pcscd_is_recovered_and_signatures_wait_for_it() {
+    let mut bench = Bench::unlocked();
+    bench.card.card().service = false;
+    let signed = bench.order(1000);
+    assert_eq!(bench.state(), CardState::NoService);
+    assert!(bench.board.read().recovers && bench.board.read().card.is_some());
+    assert!(signed.try_recv().is_err());
+    {
+        let mut card = bench.card.card();
+        card.service = true;
+        card.is_verified = false;
+        card.is_selected = false;
+        card.insertions = 0;
+    }
+    bench.worker.tick(at(1200));
+    assert_eq!(signed.try_recv().unwrap(), Ok(vec![9; 64]));
+    assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
+}
+
+#[test]
+fn a_signature_waits_for_five_seconds_and_no_longer() {
+    let mut bench = Bench::unlocked();
+    bench.card.card().service = false;
+    let signed = bench.order(1000);
+    bench.worker.tick(at(5999));
+    assert!(signed.try_recv().is_err());
+    bench.worker.tick(at(6000));
+    assert_eq!(signed.try_recv(), Ok(Err(SignRefusal::Busy)));
+    assert!(bench.worker.waiting.is_empty());
+}
+
+#[test]
+fn after_a_removal_a_person_unlocks() {
+    let mut bench = Bench::unlocked();
+    bench.card.take_out();
+    bench.worker.carry_out(Order::Look, at(10));
+    assert_eq!(bench.state(), CardState::NoCard(NoCard::Missing));
+    assert!(bench.worker.pin.is_none() && bench.board.read().card.is_none());
+    bench.card.put_in();
+    bench.worker.carry_out(Order::Look, at(20));
+    assert_eq!(bench.state(), CardState::Locked(LockReason::Removed));
+    assert_eq!(bench.card.tried(), 1);
+    assert_eq!(bench.unlock(PIN, TriedBy::Person), UnlockEnd::Unlocked);
+}
+
+#[test]
+fn a_card_that_is_out_and_in_between_two_looks_was_taken_out_too() {
+    let mut bench = Bench::unlocked();
+    bench.card.take_out();
+    bench.card.put_in();
+    bench.worker.carry_out(Order::Look, at(10));
+    assert_eq!(bench.state(), CardState::Locked(LockReason::Removed));
+    let mut bench = Bench::with(CardSettings {
+        after_removal: AfterRemoval::Unlock,
+        ..CardSettings::default()
+    });
+    assert_eq!(bench.unlock(PIN, TriedBy::Agent), UnlockEnd::Unlocked);
+    bench.card.take_out();
+    bench.card.put_in();
+    bench.worker.carry_out(Order::Look, at(10));
+    assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
+}
+
+#[test]
+fn another_card_after_a_restart_of_pcscd_is_never_sent_the_pin() {
+    for other_key in [false, true] {
+        let mut bench = Bench::unlocked();
+        bench.card.card().service = false;
+        bench.worker.carry_out(Order::Look, at(10));
+        {
+            let mut card = bench.card.card();
+            card.service = true;
+            card.is_verified = false;
+            match other_key {
+                true => card.key = [8; 32],
+                false => card.serial = 2,
+            }
+        }
+        bench.worker.carry_out(Order::Look, at(20));
+        assert_eq!(bench.state(), CardState::Locked(LockReason::OtherCard));
+        assert_eq!(bench.card.tried(), 1);
+        assert!(bench.worker.pin.is_none());
+    }
+}
+
+#[test]
+fn a_pin_that_others_verified_is_not_inherited() {
+    let card = SimulatedReaders::new();
+    {
+        let mut card = card.card();
+        card.is_selected = true;
+        card.is_verified = true;
+    }
+    let board = Arc::new(Board::new());
+    let mut worker = Worker::new(card.clone(), CardSettings::default(), Arc::clone(&board));
+    worker.carry_out(Order::Look, at(0));
+    assert_eq!(board.read().state, CardState::Locked(LockReason::Start));
+    assert!(!card.card().is_verified && card.card().resets == 1);
+}
+
+#[test]
+fn a_wrong_kept_pin_is_tried_once_and_never_blocks_the_card() {
+    let mut bench = Bench::unlocked();
+    bench.card.card().pin = b"changed".to_vec();
+    for moment in 0..5 {
+        bench.card.reset_elsewhere();
+        let end = bench.order(moment * 10).try_recv().unwrap();
+        assert!(matches!(end, Err(SignRefusal::NotUnlocked(_))), "{end:?}");
+        bench.worker.carry_out(Order::Look, at(moment * 10));
+    }
+    assert_eq!(bench.state(), CardState::Locked(LockReason::WrongPin));
+    assert_eq!((bench.card.tried(), bench.card.card().tries), (2, 2));
+    // A PIN of a file needs three tries, a person two.
+    let end = bench.unlock(b"changed", TriedBy::Agent);
+    assert!(
+        matches!(end, UnlockEnd::NotTried(NotTried::TooFewTries(_))),
+        "{end:?}"
+    );
+    assert_eq!(
+        bench.unlock(b"changed", TriedBy::Person),
+        UnlockEnd::Unlocked
+    );
+}
+
+#[test]
+fn a_wrong_pin_of_a_person_leaves_the_last_try() {
+    let mut bench = Bench::new();
+    assert_eq!(
+        bench.unlock(b"654321", TriedBy::Person),
+        UnlockEnd::Rejected(2)
+    );
+    assert_eq!(
+        bench.unlock(b"654321", TriedBy::Person),
+        UnlockEnd::Rejected(1)
+    );
+    assert_eq!(bench.state(), CardState::TooFewTries);
+    let end = bench.unlock(PIN, TriedBy::Person);
+    assert!(
+        matches!(end, UnlockEnd::NotTried(NotTried::TooFewTries(_))),
+        "{end:?}"
+    );
+    assert_eq!(bench.card.card().tries, 1);
+}
+
+#[test]
+fn a_doubt_about_the_kdf_while_it_recovers_makes_no_try_and_keeps_the_state_plain() {
+    let mut bench = Bench::unlocked();
+    bench.card.card().kdf = vec![0x6f, 0];
+    bench.card.reset_elsewhere();
+    assert!(bench.sign().is_err());
+    assert_eq!(bench.state(), CardState::Locked(LockReason::Doubt));
+    let detail = bench.board.read().detail.clone().unwrap();
+    assert!(detail.contains("6F00"), "{detail}");
+    assert_eq!(bench.card.tried(), 1);
+    let end = bench.unlock(PIN, TriedBy::Person);
+    assert!(
+        matches!(end, UnlockEnd::NotTried(NotTried::Kdf(_))),
+        "{end:?}"
+    );
+}
+
+#[test]
+fn a_card_in_use_is_waited_for() {
+    let card = SimulatedReaders::new();
+    card.card().in_use = true;
+    let board = Arc::new(Board::new());
+    let mut worker = Worker::new(card.clone(), CardSettings::default(), Arc::clone(&board));
+    worker.carry_out(Order::Look, at(0));
+    assert_eq!(board.read().state, CardState::NoCard(NoCard::InUse));
+    card.card().in_use = false;
+    let due = worker.deadline().unwrap();
+    worker.tick(due);
+    assert_eq!(board.read().state, CardState::Locked(LockReason::Start));
+}
+
+#[test]
+fn only_the_card_and_the_key_that_the_file_names_are_taken() {
+    use nightlatch_core::settings::card::CardName;
+    let named = |text: &str| CardSettings {
+        card: CardName::parse(text),
+        ..CardSettings::default()
+    };
+    let bench = Bench::with(named("0006:00000002"));
+    assert_eq!(bench.state(), CardState::NoCard(NoCard::NotTheNamed));
+    assert_eq!(bench.card.card().resets, 0);
+    let bench = Bench::with(named("0006:00000001"));
+    assert_eq!(bench.state(), CardState::Locked(LockReason::Start));
+    let key = Some(AuthKey::Ed25519([1; 32]).fingerprint());
+    let bench = Bench::with(CardSettings {
+        key,
+        ..CardSettings::default()
+    });
+    assert_eq!(bench.state(), CardState::NoCard(NoCard::OtherKey));
+}
+
+#[test]
+fn a_touch_that_is_needed_is_told() {
+    let card = SimulatedReaders::new();
+    card.card().touch = 1;
+    let board = Arc::new(Board::new());
+    let mut worker = Worker::new(card.clone(), CardSettings::default(), Arc::clone(&board));
+    worker.carry_out(Order::Look, at(0));
+    let (reply, _end) = sync_channel(1);
+    let pin = Secret::new(PIN.to_vec());
+    worker.carry_out(
+        Order::Unlock {
+            pin,
+            by: TriedBy::Person,
+            reply,
+        },
+        at(0),
+    );
+    assert_eq!(board.read().state, CardState::Unlocked(Touch::Needed));
+}
+
+#[test]
+fn a_request_for_another_key_or_of_too_many_bytes_is_named() {
+    let mut bench = Bench::unlocked();
+    let (reply, signed) = sync_channel(1);
+    let order = SignOrder {
+        key: AuthKey::Ed25519([1; 32]),
+        input: AuthKey::Ed25519([1; 32]).sign_input(b"x", 0).unwrap(),
+        until: at(5000),
+        reply,
+    };
+    bench.worker.carry_out(Order::Sign(order), at(0));
+    assert_eq!(signed.try_recv(), Ok(Err(SignRefusal::OtherKey)));
+    let (reply, signed) = sync_channel(1);
+    let key = AuthKey::Ed25519([7; 32]);
+    let order = SignOrder {
+        input: key.sign_input(&[0; 5000], 0).unwrap(),
+        key,
+        until: at(5000),
+        reply,
+    };
+    bench.worker.carry_out(Order::Sign(order), at(0));
+    let Err(SignRefusal::TooLong(fault)) = signed.try_recv().unwrap() else {
+        panic!("it was signed");
+    };
+    assert_eq!(fault.length, 5000);
+    assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
+}
+
+#[test]
+fn the_end_of_the_worker_resets_the_card() {
+    let bench = Bench::unlocked();
+    assert!(bench.card.card().is_verified);
+    drop(bench.worker);
+    assert!(!bench.card.card().is_verified);
+}

@@ -1,0 +1,9 @@
+//! The whole program with a real pcscd, a virtual card in it, and the programs of OpenSSH as clients.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion itself")]
+
+mod apdus;
+mod clients;
+mod faults;
+mod logins;
+mod world;
