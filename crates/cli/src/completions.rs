@@ -12,6 +12,7 @@ use nightlatch_core::settings::client::{Setting, SettingKind, changeable_keys};
 use nightlatch_fleet::ctl;
 
 use crate::cli::{Cli, CompleteOptions, CompletionsOptions, Shell};
+use crate::external;
 
 /// A person waits at the prompt: a server that does not answer in this time has no names.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -81,7 +82,7 @@ enum Candidates {
 }
 
 fn candidates(words: &[String]) -> Candidates {
-    let program = Cli::command();
+    let program = external::add_installed(Cli::command());
     let nothing = || Candidates::Words(Vec::new());
     let [_, before @ .., last] = words else {
         return nothing();

@@ -6,13 +6,14 @@
 
 mod cli;
 mod completions;
+mod external;
 mod keys;
 mod program_name;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use nightlatch_bus::block_on;
 use nightlatch_console::failure::{EX_USAGE, Failure};
 use nightlatch_console::output;
@@ -31,7 +32,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         ProgramArguments::Ctl(arguments) => return ExitCode::from(ctl::run(arguments)),
         ProgramArguments::Command(arguments) => arguments,
     };
-    let cli = match Cli::try_parse_from(arguments) {
+    if let Some(failure) = external::run(&arguments) {
+        failure.report();
+        return ExitCode::from(failure.exit());
+    }
+    let command = external::add_installed(Cli::command());
+    let parsed = command.try_get_matches_from(arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are what was asked for; clap knows which stream and which colour.
