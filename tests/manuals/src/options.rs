@@ -8,6 +8,7 @@ pub fn command(words: &str) -> Option<Command> {
     let mut command = match words.next()? {
         "nightlatchd" => nightlatch_server::cli::command(),
         "nightlatch" => nightlatch_cli::command(),
+        "nightlatch-card" => nightlatch_card::command(),
         _ => return None,
     };
     // Options that hold everywhere and help texts find their places.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
 use nightlatch_core::network;
-use nightlatch_core::settings::{agent, client, machine, server};
+use nightlatch_core::settings::{agent, card, client, machine, server};
 use nightlatch_interop::programs::ours;
 use nightlatch_manuals::{ManualPage, command, pages, render, source_folder};
 
@@ -123,6 +123,7 @@ fn keys_of_configuration_files_are_those_of_the_parsers() {
         ("nightlatch.conf(5)", &server::KEYS[..]),
         ("client.conf(5)", &machine::KEYS[..]),
         ("agent.conf(5)", &agent::KEYS[..]),
+        ("card.conf(5)", &card::KEYS[..]),
         ("network.conf(5)", &links[..]),
     ] {
         let page = page(title);
@@ -208,6 +209,10 @@ fn configuration_in_the_pages_is_accepted_without_a_doubt() {
                     let parsed = agent::parse(&name, &block.text).unwrap();
                     assert_eq!(parsed.warnings, [], "{name}");
                 }
+                "conf card" => {
+                    let parsed = card::parse(&name, &block.text).unwrap();
+                    assert_eq!(parsed.warnings, [], "{name}");
+                }
                 "conf network" => {
                     let parsed = network::Definition::parse(&block.text);
                     assert!(parsed.is_ok(), "{name}: {parsed:?}");
@@ -218,7 +223,7 @@ fn configuration_in_the_pages_is_accepted_without_a_doubt() {
             seen.insert(block.kind);
         }
     }
-    assert_eq!(seen.len(), 5);
+    assert_eq!(seen.len(), 6);
 }
 
 #[test]
@@ -234,7 +239,10 @@ fn pages_that_are_named_exist() {
             .step_by(2)
         {
             let ours = name.starts_with("nightlatch")
-                || matches!(name, "clients.conf" | "client.conf" | "agent.conf");
+                || matches!(
+                    name,
+                    "clients.conf" | "client.conf" | "agent.conf" | "card.conf"
+                );
             let section = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
             if let (true, Some((section, _))) = (ours, section) {
                 let title = format!("{name}({section})");
