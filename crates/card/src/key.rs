@@ -251,6 +251,9 @@ const DIGEST_INFO_SHA512: [u8; 19] = [
 ];
 
 #[cfg(test)]
+mod openssl;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

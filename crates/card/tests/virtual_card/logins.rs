@@ -10,7 +10,7 @@ use super::world::{World, peer};
 
 #[test]
 fn each_kind_of_key_is_listed_and_signs_what_openssh_verifies() {
-    // The virtual card has no P-521, and does not pad what it signs by RSA, as a card must: key/tests.rs has these.
+    // The virtual card has no P-521, and does not pad what it signs by RSA, as a card must: key/openssl.rs has these.
     for (algorithm, kind) in [(ED25519, "ED25519"), (P256, "ECDSA"), (P384, "ECDSA")] {
         let Some(world) = World::unlocked(algorithm) else {
             return;
