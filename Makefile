@@ -11,7 +11,7 @@ help: ## list the targets
 tool = $(if $(CI),cargo build --quiet --workspace --all-targets && target/debug/$(2),cargo run --quiet --package nightlatch-$(1) --bin $(2) --)
 
 build: man ## all that is installed: programs, manual pages, completions; `sudo make install` puts it in place
-	cargo build --release --package nightlatch-server --package nightlatch-agent --package nightlatch-cli
+	cargo build --release --package nightlatch-server --package nightlatch-agent --package nightlatch-card --package nightlatch-cli
 	$(MAKE) --no-print-directory boot
 	@mkdir -p target/completions
 	@$(call tool,packages,libraries) target/libraries.txt
