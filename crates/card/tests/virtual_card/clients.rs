@@ -50,6 +50,20 @@ fn two_hundred_clients_are_served_beside_some_that_hang() {
 }
 
 #[test]
+fn an_idle_client_is_kept_and_one_in_the_middle_of_a_frame_is_not() {
+    let Some(world) = World::with_agent(ED25519) else {
+        return;
+    };
+    let mut idle = UnixStream::connect(world.path("agent")).unwrap();
+    assert_eq!(list(&mut idle)[0], 12);
+    let mut half = UnixStream::connect(world.path("agent")).unwrap();
+    half.write_all(&LIST[..4]).unwrap();
+    // The agent closes it after the time for a frame, which has also passed for the other then.
+    assert_eq!(half.read(&mut [0]).unwrap(), 0);
+    assert_eq!(list(&mut idle)[0], 12);
+}
+
+#[test]
 fn frames_that_are_no_messages_end_their_own_client_only() {
     let Some(world) = World::with_agent(ED25519) else {
         return;
