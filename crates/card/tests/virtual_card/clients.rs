@@ -35,6 +35,8 @@ fn two_hundred_clients_are_served_beside_some_that_hang() {
     for client in &mut clients {
         assert_eq!(list(client)[..5], [12, 0, 0, 0, 1]);
     }
+    // It also writes the public key, which all of them read.
+    assert!(world.sign("first").status.success());
     thread::scope(|scope| {
         for number in 0..8 {
             let world = &world;
