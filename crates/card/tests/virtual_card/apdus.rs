@@ -3,10 +3,12 @@
 
 use std::ffi::CString;
 use std::process::Command;
+use std::thread;
 
-use pcsc::{Context, Disposition, Protocols, Scope, ShareMode};
+use nightlatch_test_support::Deadline;
+use pcsc::{Context, Disposition, Error, Protocols, Scope, ShareMode};
 
-use super::world::{READER, World};
+use super::world::{PAUSE, READER, World};
 
 /// Set for the process that talks to the card: commands in hexadecimal digits, with white space between.
 const APDUS: &str = "NIGHTLATCH_TEST_APDUS";
@@ -64,9 +66,14 @@ fn sends_commands() {
     let apdus = std::env::var(APDUS).unwrap();
     let context = Context::establish(Scope::System).unwrap();
     let reader = CString::new(READER).unwrap();
-    let card = context
-        .connect(&reader, ShareMode::Shared, Protocols::ANY)
-        .unwrap();
+    let deadline = Deadline::start();
+    let card = loop {
+        match context.connect(&reader, ShareMode::Shared, Protocols::ANY) {
+            // pcscd has not yet noticed the end of an agent: until then, nobody reaches the card.
+            Err(Error::SharingViolation) if !deadline.passed() => thread::sleep(PAUSE),
+            card => break card.unwrap(),
+        }
+    };
     for apdu in apdus.split_whitespace() {
         let digits = apdu.as_bytes().chunks(2);
         let bytes: Vec<u8> = digits

@@ -22,7 +22,7 @@ const PCSCD: &str = r#"mount -t tmpfs none /run && mkdir /run/pcscd && exec 3<&0
 LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" --foreground --config "$1""#;
 
 /// Pause between two looks at a state.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// Everything of one test.
 pub(crate) struct World {
