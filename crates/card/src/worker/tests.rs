@@ -3,6 +3,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use nightlatch_core::settings::card::AfterRemoval;
 
 use super::*;
+use crate::card_data::Touch;
 use crate::card_lock::LockReason;
 use crate::simulated::{PIN, SimulatedReaders};
 
