@@ -1,6 +1,7 @@
 //! The only user of the card: takes orders, holds the card exclusively, keeps the PIN, and does what `card_lock` decides. It runs
 //! in a thread of its own, since the card may take long, or hang.
 
+mod pin;
 mod signing;
 
 use std::sync::Arc;
@@ -10,17 +11,17 @@ use std::time::Duration;
 use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::card::CardSettings;
 use nightlatch_core::time::Monotonic;
-use nightlatch_sys::{clock, memory};
+use nightlatch_sys::clock;
 
 use crate::apdu::TooLong;
 use crate::board::{Board, BoardCard, BoardState};
-use crate::card_lock::{
-    CardIdentity, CardLock, CardState, NoCard, PinOrder, PresentCard, TriedBy, TryEnd,
-};
+use crate::card_lock::{CardIdentity, CardLock, CardState, NoCard, PinOrder, PresentCard, TriedBy};
 use crate::key::{AuthKey, SignInput};
 use crate::log;
-use crate::session::{self, NotTried, OpenCard, OpenFault, PinState, TransmitFault, VerifyEnd};
+use crate::session::{self, NotTried, OpenCard, OpenFault, PinState};
 use crate::transport::{AccessError, Connection, ReaderWithCard, Readers};
+
+use pin::KeptPin;
 
 /// Pause before a card is looked for again that could not be taken, or while pcscd is away: no event tells of these.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -82,18 +83,6 @@ pub(crate) enum UnlockEnd {
     Rejected(u8),
     NotTried(NotTried),
     Failed(String),
-}
-
-/// A PIN in memory that is never written to swap.
-struct KeptPin(Secret);
-
-impl KeptPin {
-    fn new(pin: Secret) -> Self {
-        if let Err(error) = memory::lock(pin.expose()) {
-            log::info(&format!("the memory of the PIN is not locked: {error}"));
-        }
-        Self(pin)
-    }
 }
 
 /// The card that is held.
@@ -410,100 +399,6 @@ impl<R: Readers> Worker<R> {
             return;
         };
         let opened = held.connection.reconnect().map_err(OpenFault::Access);
-        match opened.and_then(|()| session::open(&mut *held.connection)) {
-            Ok(open) => {
-                held.open = open;
-                self.take(held, now);
-            }
-            Err(fault) => {
-                drop(held);
-                self.drop_card(fault, now);
-            }
-        }
-    }
-
-    // The PIN.
-
-    fn verify_kept(&mut self, now: Monotonic) {
-        let (Some(held), Some(pin)) = (&mut self.held, &self.pin) else {
-            return;
-        };
-        let end = session::verify(&mut *held.connection, &held.open, &pin.0, TriedBy::Agent);
-        if matches!(end, VerifyEnd::Rejected(_)) {
-            log::alarm(
-                "the card has refused the PIN with which it was unlocked; it is not tried again",
-            );
-        }
-        self.tried(&end, now);
-    }
-
-    /// Tells the rules how a try has ended.
-    fn tried(&mut self, end: &VerifyEnd, now: Monotonic) {
-        let (told, detail) = match end {
-            VerifyEnd::Verified => (TryEnd::Verified, None),
-            VerifyEnd::Rejected(left) => (TryEnd::Rejected(*left), None),
-            VerifyEnd::NotTried(why) => (TryEnd::Doubt, Some(why.to_string())),
-            VerifyEnd::Unexpected(status) => {
-                let what = format!("the card answers {status} to the PIN");
-                (TryEnd::Doubt, Some(what))
-            }
-            VerifyEnd::Broken(fault) => return self.drop_card(fault.clone(), now),
-        };
-        self.detail = detail;
-        let order = self.lock.tried(told);
-        self.obey(order, now);
-    }
-
-    fn unlock(&mut self, pin: Secret, by: TriedBy, now: Monotonic) -> UnlockEnd {
-        if let Some(held) = &mut self.held {
-            let state = session::pin_state(&mut *held.connection, &held.open.data.limits);
-            match state {
-                Ok(_) => {}
-                Err(TransmitFault::Access(AccessError::Reset)) => self.recover(now),
-                Err(fault) => self.drop_card(fault, now),
-            }
-        }
-        if self.held.is_none() {
-            self.look(now);
-        }
-        let state = self.lock.state();
-        if matches!(state, CardState::Unlocked(_)) {
-            return UnlockEnd::Already;
-        }
-        let Some(held) = &mut self.held else {
-            return UnlockEnd::NoCard(state);
-        };
-        let end = session::verify(&mut *held.connection, &held.open, &pin, by);
-        if end == VerifyEnd::Verified {
-            self.pin = Some(KeptPin::new(pin));
-        }
-        // What was not tried changes nothing.
-        if !matches!(end, VerifyEnd::NotTried(_)) {
-            self.tried(&end, now);
-        }
-        match end {
-            VerifyEnd::Verified => UnlockEnd::Unlocked,
-            VerifyEnd::Rejected(left) => {
-                log::alarm(&format!(
-                    "the card has refused a PIN; {left} tries are left"
-                ));
-                UnlockEnd::Rejected(left)
-            }
-            VerifyEnd::NotTried(why) => UnlockEnd::NotTried(why),
-            VerifyEnd::Unexpected(status) => {
-                UnlockEnd::Failed(format!("the card answers {status} to the PIN"))
-            }
-            VerifyEnd::Broken(fault) => UnlockEnd::Failed(fault.to_string()),
-        }
-    }
-
-    fn lock_by_person(&mut self, now: Monotonic) {
-        let order = self.lock.lock();
-        self.obey(order, now);
-        let Some(mut held) = self.held.take() else {
-            return;
-        };
-        let opened = held.connection.reset().map_err(OpenFault::Access);
         match opened.and_then(|()| session::open(&mut *held.connection)) {
             Ok(open) => {
                 held.open = open;

@@ -1,0 +1,117 @@
+//! The PIN: kept, verified by the agent or for a person, forgotten.
+
+use nightlatch_core::secret::Secret;
+use nightlatch_core::time::Monotonic;
+use nightlatch_sys::memory;
+
+use super::{UnlockEnd, Worker};
+use crate::card_lock::{CardState, TriedBy, TryEnd};
+use crate::log;
+use crate::session::{self, OpenFault, TransmitFault, VerifyEnd};
+use crate::transport::{AccessError, Readers};
+
+/// A PIN in memory that is never written to swap.
+pub(super) struct KeptPin(Secret);
+
+impl KeptPin {
+    fn new(pin: Secret) -> Self {
+        if let Err(error) = memory::lock(pin.expose()) {
+            log::info(&format!("the memory of the PIN is not locked: {error}"));
+        }
+        Self(pin)
+    }
+}
+
+impl<R: Readers> Worker<R> {
+    pub(super) fn verify_kept(&mut self, now: Monotonic) {
+        let (Some(held), Some(pin)) = (&mut self.held, &self.pin) else {
+            return;
+        };
+        let end = session::verify(&mut *held.connection, &held.open, &pin.0, TriedBy::Agent);
+        if matches!(end, VerifyEnd::Rejected(_)) {
+            log::alarm(
+                "the card has refused the PIN with which it was unlocked; it is not tried again",
+            );
+        }
+        self.tried(&end, now);
+    }
+
+    /// Tells the rules how a try has ended.
+    fn tried(&mut self, end: &VerifyEnd, now: Monotonic) {
+        let (told, detail) = match end {
+            VerifyEnd::Verified => (TryEnd::Verified, None),
+            VerifyEnd::Rejected(left) => (TryEnd::Rejected(*left), None),
+            VerifyEnd::NotTried(why) => (TryEnd::Doubt, Some(why.to_string())),
+            VerifyEnd::Unexpected(status) => {
+                let what = format!("the card answers {status} to the PIN");
+                (TryEnd::Doubt, Some(what))
+            }
+            VerifyEnd::Broken(fault) => return self.drop_card(fault.clone(), now),
+        };
+        self.detail = detail;
+        let order = self.lock.tried(told);
+        self.obey(order, now);
+    }
+
+    pub(super) fn unlock(&mut self, pin: Secret, by: TriedBy, now: Monotonic) -> UnlockEnd {
+        if let Some(held) = &mut self.held {
+            let state = session::pin_state(&mut *held.connection, &held.open.data.limits);
+            match state {
+                Ok(_) => {}
+                Err(TransmitFault::Access(AccessError::Reset)) => self.recover(now),
+                Err(fault) => self.drop_card(fault, now),
+            }
+        }
+        if self.held.is_none() {
+            self.look(now);
+        }
+        let state = self.lock.state();
+        if matches!(state, CardState::Unlocked(_)) {
+            return UnlockEnd::Already;
+        }
+        let Some(held) = &mut self.held else {
+            return UnlockEnd::NoCard(state);
+        };
+        let end = session::verify(&mut *held.connection, &held.open, &pin, by);
+        if end == VerifyEnd::Verified {
+            self.pin = Some(KeptPin::new(pin));
+        }
+        // What was not tried changes nothing.
+        if !matches!(end, VerifyEnd::NotTried(_)) {
+            self.tried(&end, now);
+        }
+        match end {
+            VerifyEnd::Verified => UnlockEnd::Unlocked,
+            VerifyEnd::Rejected(left) => {
+                log::alarm(&format!(
+                    "the card has refused a PIN; {left} tries are left"
+                ));
+                UnlockEnd::Rejected(left)
+            }
+            VerifyEnd::NotTried(why) => UnlockEnd::NotTried(why),
+            VerifyEnd::Unexpected(status) => {
+                UnlockEnd::Failed(format!("the card answers {status} to the PIN"))
+            }
+            VerifyEnd::Broken(fault) => UnlockEnd::Failed(fault.to_string()),
+        }
+    }
+
+    pub(super) fn lock_by_person(&mut self, now: Monotonic) {
+        let order = self.lock.lock();
+        self.obey(order, now);
+        let Some(mut held) = self.held.take() else {
+            return;
+        };
+        let opened = held.connection.reset().map_err(OpenFault::Access);
+        match opened.and_then(|()| session::open(&mut *held.connection)) {
+            Ok(open) => {
+                held.open = open;
+                self.take(held, now);
+            }
+            Err(fault) => {
+                drop(held);
+                self.drop_card(fault, now);
+            }
+        }
+    }
+}
