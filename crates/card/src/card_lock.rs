@@ -194,7 +194,7 @@ impl CardLock {
         self.kept_for.is_some() && is_away
     }
 
-    /// When [`Self::absent`] must be told again at the latest.
+    /// When [`Self::absent`] must be told again at the latest. Later than the time of the last event.
     pub(crate) const fn deadline(&self) -> Option<Monotonic> {
         match self.presence {
             Presence::Absent(_) => self.returns_until,
@@ -213,14 +213,14 @@ impl CardLock {
     pub(crate) fn absent(&mut self, why: NoCard, now: Monotonic) -> PinOrder {
         let before = std::mem::replace(&mut self.presence, Presence::Absent(why));
         self.is_verified = false;
-        if before == Presence::NoService {
+        if before == Presence::NoService && self.kept_for.is_some() {
             self.returns_until = Some(now.after(RETURN));
         }
-        let may_return = self.returns_until.is_some_and(|until| now < until);
-        if !why.is_away() || may_return {
+        // Whatever the reason is: a deadline in the past would keep the worker busy.
+        self.returns_until = self.returns_until.filter(|until| now < *until);
+        if !why.is_away() || self.returns_until.is_some() {
             return PinOrder::Leave;
         }
-        self.returns_until = None;
         match (self.after_removal, &self.kept_for) {
             (AfterRemoval::Person, Some(_)) => self.forget(LockReason::Removed),
             _ => PinOrder::Leave,
@@ -288,6 +288,7 @@ impl CardLock {
 
     fn forget(&mut self, reason: LockReason) -> PinOrder {
         self.kept_for = None;
+        self.returns_until = None;
         self.is_verified = false;
         self.reason = reason;
         PinOrder::Forget

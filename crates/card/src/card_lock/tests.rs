@@ -148,7 +148,13 @@ enum Event {
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
-    let absence = prop::sample::select(vec![NoCard::Missing, NoCard::InUse, NoCard::NotTheNamed]);
+    let absence = prop::sample::select(vec![
+        NoCard::Missing,
+        NoCard::InUse,
+        NoCard::Faulty,
+        NoCard::NoKey,
+        NoCard::NotTheNamed,
+    ]);
     let end = prop_oneof![
         3 => Just(TryEnd::Verified),
         1 => (0u8..3).prop_map(TryEnd::Rejected),
@@ -164,13 +170,13 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
             }
         });
     let event = prop_oneof![
-        1 => Just(Event::ServiceLost),
-        1 => absence.prop_map(Event::Absent),
+        2 => Just(Event::ServiceLost),
+        4 => absence.prop_map(Event::Absent),
         1 => Just(Event::Removed),
         3 => present,
         3 => end.prop_map(Event::Tried),
         1 => Just(Event::Lock),
-        1 => (0u64..20).prop_map(Event::Wait),
+        3 => (0u64..20).prop_map(Event::Wait),
     ];
     prop::collection::vec(event, 0..40)
 }
@@ -217,6 +223,10 @@ proptest! {
                 kept = None;
             }
             prop_assert_eq!(lock.kept_for.as_ref(), kept.as_ref());
+            if let Event::Absent(_) | Event::Removed = event {
+                // Otherwise the worker is woken up without end.
+                prop_assert!(lock.deadline().is_none_or(|until| until > at(now)));
+            }
             if let CardState::Unlocked(_) = lock.state() {
                 prop_assert_eq!(lock.card().map(|card| &card.identity), kept.as_ref());
             }

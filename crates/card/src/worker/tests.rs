@@ -296,6 +296,27 @@ fn a_card_in_use_is_waited_for() {
 }
 
 #[test]
+fn a_card_that_is_in_use_for_long_does_not_keep_the_thread_busy() {
+    for is_unlocked in [false, true] {
+        let mut bench = match is_unlocked {
+            true => Bench::unlocked(),
+            false => Bench::new(),
+        };
+        bench.card.card().service = false;
+        bench.worker.carry_out(Order::Look, at(0));
+        bench.card.card().service = true;
+        bench.card.card().in_use = true;
+        bench.worker.carry_out(Order::Look, at(0));
+        for moment in [9_999, 10_000, 10_001, 30_000] {
+            bench.worker.tick(at(moment));
+            assert_eq!(bench.state(), CardState::NoCard(NoCard::InUse));
+            let due = bench.worker.deadline().unwrap();
+            assert!(due > at(moment), "{due:?} at {moment}");
+        }
+    }
+}
+
+#[test]
 fn only_the_card_and_the_key_that_the_file_names_are_taken() {
     use nightlatch_core::settings::card::CardName;
     let named = |text: &str| CardSettings {
