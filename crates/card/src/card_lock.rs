@@ -54,7 +54,7 @@ pub(crate) enum NoCard {
 }
 
 impl NoCard {
-    /// True when the card is surely not in a reader. Otherwise the PIN is kept: it is not certain that it was taken out.
+    /// True when the card counts as taken out, unless it may come back after a restart of pcscd. Otherwise the PIN is kept.
     const fn is_away(self) -> bool {
         matches!(self, Self::Missing | Self::NotTheNamed | Self::Several)
     }
@@ -188,10 +188,15 @@ impl CardLock {
         }
     }
 
-    /// True while the card may come back and be unlocked without a person: signatures wait for it.
+    /// True while pcscd is away, and while a card may come back after it, to be unlocked without a person: signatures wait for it.
+    /// A PIN may be kept for longer.
     pub(crate) const fn recovers(&self) -> bool {
-        let is_away = matches!(self.presence, Presence::NoService | Presence::Absent(_));
-        self.kept_for.is_some() && is_away
+        let is_awaited = match self.presence {
+            Presence::NoService => true,
+            Presence::Absent(_) => self.returns_until.is_some(),
+            Presence::Present(_) => false,
+        };
+        self.kept_for.is_some() && is_awaited
     }
 
     /// When [`Self::absent`] must be told again at the latest. Later than the time of the last event.

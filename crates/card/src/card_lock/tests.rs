@@ -68,6 +68,21 @@ fn a_card_that_was_taken_out_needs_a_person_unless_the_file_says_otherwise() {
 }
 
 #[test]
+fn signatures_wait_for_a_return_and_not_for_a_person_with_a_card() {
+    let mut lock = unlocked();
+    lock.after_removal = AfterRemoval::Unlock;
+    assert_eq!(lock.removed(at(100)), PinOrder::Leave);
+    assert!(!lock.recovers() && lock.kept_for.is_some());
+    assert_eq!(lock.present(card(1, 1, 3), false), PinOrder::Verify);
+    assert_eq!(lock.tried(TryEnd::Verified), PinOrder::Leave);
+    lock.service_lost();
+    assert_eq!(lock.absent(NoCard::Missing, at(200)), PinOrder::Leave);
+    assert!(lock.recovers());
+    assert_eq!(lock.absent(NoCard::InUse, at(210)), PinOrder::Leave);
+    assert!(!lock.recovers() && lock.kept_for.is_some());
+}
+
+#[test]
 fn a_card_that_another_program_has_was_not_taken_out() {
     let mut lock = unlocked();
     lock.service_lost();

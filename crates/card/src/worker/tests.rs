@@ -184,6 +184,25 @@ fn a_card_that_is_out_and_in_between_two_looks_was_taken_out_too() {
 }
 
 #[test]
+fn a_signature_does_not_wait_for_a_card_that_was_taken_out() {
+    let mut bench = Bench::with(CardSettings {
+        after_removal: AfterRemoval::Unlock,
+        ..CardSettings::default()
+    });
+    assert_eq!(bench.unlock(PIN, TriedBy::Agent), UnlockEnd::Unlocked);
+    bench.card.take_out();
+    bench.worker.carry_out(Order::Look, at(10));
+    let refused = SignRefusal::NotUnlocked(CardState::NoCard(NoCard::Missing));
+    assert_eq!(bench.order(20).try_recv(), Ok(Err(refused)));
+    assert!(!bench.board.read().recovers);
+    // An event tells of it.
+    assert_eq!(bench.worker.deadline(), None);
+    bench.card.put_in();
+    bench.worker.carry_out(Order::Look, at(30));
+    assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
+}
+
+#[test]
 fn another_card_after_a_restart_of_pcscd_is_never_sent_the_pin() {
     for other_key in [false, true] {
         let mut bench = Bench::unlocked();
