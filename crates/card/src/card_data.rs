@@ -60,6 +60,8 @@ pub(crate) struct PinStatus {
     pub(crate) longest: u8,
     /// Tries left.
     pub(crate) tries: u8,
+    /// True when the card takes PINs as PIN blocks of format 2 (bit 8 of the length) and not as text: text costs a try.
+    pub(crate) is_block: bool,
 }
 
 /// The touch policy of the authentication key (D8).
@@ -124,9 +126,9 @@ pub(crate) fn pin_status(bytes: &[u8]) -> Result<PinStatus, CardDataFault> {
         return Err(CardDataFault("PIN status (C4)"));
     };
     Ok(PinStatus {
-        // Bit 8 says that PINs are stored in another format (2.0: bit 8 of the length is the format of PIN block 2).
         longest: longest & 0x7f,
         tries,
+        is_block: longest & 0x80 != 0,
     })
 }
 
@@ -227,6 +229,7 @@ pub(crate) mod tests {
         let pin = PinStatus {
             longest: 127,
             tries: 3,
+            is_block: false,
         };
         assert_eq!((data.pin, data.touch), (pin, Touch::Off));
         assert!(data.may_have_kdf);
@@ -250,6 +253,7 @@ pub(crate) mod tests {
         let other = CardData::parse(&sample(1, 3, &[0x12, 1]));
         assert!(other.unwrap_err().to_string().contains("(C3)"));
         assert!(pin_status(&[1, 127, 127, 127, 3]).is_err());
+        assert!(pin_status(&[1, 0x88, 8, 8, 3, 0, 3]).unwrap().is_block);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use nightlatch_core::secret::Secret;
 
 use crate::apdu::{Command, CommandLimits, Expected, StatusWord, TooLong, split_answer};
-use crate::card_data::{AID_PREFIX, CardData, CardDataFault, Touch, pin_status, touch};
+use crate::card_data::{AID_PREFIX, CardData, CardDataFault, PinStatus, Touch, pin_status, touch};
 use crate::card_lock::{TooFewTries, TriedBy, may_try};
 use crate::kdf::{Kdf, KdfDoubt};
 use crate::key::{AuthKey, SignInput};
@@ -19,6 +19,9 @@ const GET_RESPONSE: u8 = 0xc0;
 
 /// The reference of PW1 for everything but signatures (OpenPGP card 3.4, 7.2.2).
 const PW1_OTHER: u8 = 0x82;
+
+/// The tag of the application related data.
+const APPLICATION_DATA: u8 = 0x6e;
 
 /// The control reference template of the authentication key.
 const AUTHENTICATION: [u8; 2] = [0xa4, 0];
@@ -84,7 +87,7 @@ pub(crate) fn open(card: &mut dyn Connection) -> Result<OpenCard, OpenFault> {
     if status != StatusWord::OK {
         return Err(OpenFault::NotOpenPgp(status));
     }
-    let (answer, status) = send(card, &get_data(0x6e), &plain)?;
+    let (answer, status) = send(card, &get_data(APPLICATION_DATA), &plain)?;
     if status != StatusWord::OK {
         let what = "application related data";
         return Err(OpenFault::Status { what, status });
@@ -156,6 +159,8 @@ pub(crate) enum NotTried {
     Tries(StatusWord),
     #[error(transparent)]
     PinStatus(#[from] CardDataFault),
+    #[error("the card takes PINs in a format that this agent does not send (PIN block 2)")]
+    Format,
     #[error("the card says that a PIN is verified already, so this one would not be tested")]
     Verified,
 }
@@ -199,15 +204,37 @@ fn before_verify(
         PinState::Verified => return Err(not_tried(NotTried::Verified)),
         PinState::Unknown(status) => return Err(not_tried(NotTried::Tries(status))),
     };
-    let (bytes, status) = send(card, &get_data(0xc4), limits).map_err(VerifyEnd::Broken)?;
-    let counter = match status {
-        StatusWord::OK => pin_status(&bytes).map_err(|fault| not_tried(fault.into()))?,
-        // Some cards have it only as a part of the application related data.
-        _ => open.data.pin,
+    let counter = match read_pin_status(card, limits).map_err(VerifyEnd::Broken)? {
+        Ok(counter) => counter,
+        Err(why) => return Err(not_tried(why)),
     };
+    if counter.is_block {
+        return Err(not_tried(NotTried::Format));
+    }
     let left = left.min(counter.tries);
     may_try(by, left).map_err(|few| not_tried(few.into()))?;
     Ok((derived, left))
+}
+
+/// The PIN status as it is now. Some cards have it only as a part of the application related data.
+fn read_pin_status(
+    card: &mut dyn Connection,
+    limits: &CommandLimits,
+) -> Result<Result<PinStatus, NotTried>, TransmitFault> {
+    let (bytes, status) = send(card, &get_data(0xc4), limits)?;
+    if status == StatusWord::OK {
+        return Ok(pin_status(&bytes).map_err(NotTried::PinStatus));
+    }
+    if status != StatusWord::NOT_FOUND {
+        return Ok(Err(NotTried::Tries(status)));
+    }
+    let (bytes, status) = send(card, &get_data(APPLICATION_DATA), limits)?;
+    Ok(match status {
+        StatusWord::OK => CardData::parse(&bytes)
+            .map(|data| data.pin)
+            .map_err(NotTried::PinStatus),
+        status => Err(NotTried::Tries(status)),
+    })
 }
 
 fn send_pin(

@@ -21,6 +21,8 @@ pub(crate) struct Simulation {
     pub(crate) kdf: Vec<u8>,
     /// The value that VERIFY must have.
     pub(crate) pin: Vec<u8>,
+    /// The second byte of the PIN status.
+    pub(crate) longest: u8,
     pub(crate) touch: u8,
     pub(crate) service: bool,
     pub(crate) present: bool,
@@ -49,6 +51,7 @@ impl SimulatedReaders {
             is_selected: false,
             kdf: vec![0x6a, 0x88],
             pin: PIN.to_vec(),
+            longest: 127,
             touch: 0,
             service: true,
             present: true,
@@ -143,7 +146,7 @@ impl Simulation {
         }
         match (apdu[1], apdu[3]) {
             (0xca, 0x6e) => [&sample(self.serial, self.tries, &ED25519)[..], &[0x90, 0]].concat(),
-            (0xca, 0xc4) => vec![1, 127, 127, 127, self.tries, 0, 3, 0x90, 0],
+            (0xca, 0xc4) => vec![1, self.longest, 127, 127, self.tries, 0, 3, 0x90, 0],
             (0xca, 0xd8) => vec![self.touch, 0x20, 0x90, 0],
             (0xca, 0xf9) => self.kdf.clone(),
             (0x47, _) => [&[0x7f, 0x49, 34, 0x86, 32][..], &self.key, &[0x90, 0]].concat(),

@@ -116,6 +116,42 @@ fn a_pin_that_cannot_be_right_is_not_tried() {
 }
 
 #[test]
+fn a_card_that_wants_another_format_of_pins_is_sent_none() {
+    let readers = SimulatedReaders::new();
+    readers.card().longest = 0x88;
+    let end = tried(&readers, PIN, TriedBy::Person);
+    assert!(matches!(end, VerifyEnd::NotTried(_)), "{end:?}");
+    assert_eq!(readers.tried(), 0);
+}
+
+#[test]
+fn an_old_counter_is_never_believed() {
+    let answer_c4 = |answer: &[u8]| {
+        let readers = SimulatedReaders::new();
+        let (mut card, open) = opened(&readers);
+        readers.card().tries = 1;
+        readers.answer(VERIFY, false, &[0x63, 0xc3]);
+        // The first GET DATA is for the KDF object.
+        readers.answer(GET_DATA, false, &[0x6a, 0x88]);
+        readers.answer(GET_DATA, false, answer);
+        let pin = Secret::new(PIN.to_vec());
+        let end = verify(&mut *card, &open, &pin, TriedBy::Person);
+        assert_eq!(readers.tried(), 0, "{answer:?}");
+        end
+    };
+    let few = TooFewTries { left: 1, needed: 2 };
+    // Not there by itself: it is read anew in the application related data.
+    assert_eq!(
+        answer_c4(&[0x6a, 0x88]),
+        VerifyEnd::NotTried(NotTried::TooFewTries(few))
+    );
+    for status in [[0x6f, 0], [0x69, 0x82], [0x6d, 0], [0x62, 0x81]] {
+        let end = answer_c4(&status);
+        assert!(matches!(end, VerifyEnd::NotTried(_)), "{end:?}");
+    }
+}
+
+#[test]
 fn an_unexpected_status_is_never_a_wrong_pin() {
     for status in [
         [0x6f, 0],
