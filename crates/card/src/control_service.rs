@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use nightlatch_core::secret::Secret;
+use nightlatch_sys::clock;
 use nightlatch_sys::local_stream::{read_exact, read_line, write_all};
 use nightlatch_sys::peers::PeerCredentials;
 use zeroize::Zeroizing;
@@ -28,6 +29,9 @@ const CALLER: Duration = Duration::from_secs(5);
 
 /// Time for the card to take a PIN. The hash of a KDF object may need a second, the look for a card some more.
 const CARD: Duration = Duration::from_secs(20);
+
+/// Time for a PIN to be sent. A later one is dropped: the caller hears that the card is busy, and no try may follow that.
+const PIN_SENT: Duration = Duration::from_secs(15);
 
 /// Pause after a caller that could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -102,7 +106,12 @@ impl ControlService {
 
     fn unlock(&self, pin: Secret, by: TriedBy, user: u32) -> ControlAnswer {
         let (reply, end) = sync_channel(1);
-        let queued = self.orders.try_send(Order::Unlock { pin, by, reply });
+        let queued = self.orders.try_send(Order::Unlock {
+            pin,
+            by,
+            until: clock::now().mono.after(PIN_SENT),
+            reply,
+        });
         let end = match queued {
             Ok(()) => end.recv_timeout(CARD).ok(),
             Err(_) => None,

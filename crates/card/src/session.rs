@@ -173,21 +173,26 @@ pub(crate) fn verify(
     by: TriedBy,
 ) -> VerifyEnd {
     match before_verify(card, open, pin, by) {
-        Ok((derived, left)) => {
-            let pin = derived.as_ref().unwrap_or(pin);
-            send_pin(card, &open.data.limits, pin, left)
-        }
+        Ok(ready) => send_pin(card, &open.data.limits, pin, &ready),
         Err(end) => end,
     }
 }
 
-/// What is sent in place of the PIN, and the tries that are left.
-fn before_verify(
+/// A PIN may be sent now.
+pub(crate) struct ReadyPin {
+    /// What is sent in place of the PIN.
+    derived: Option<Secret>,
+    /// The tries that are left.
+    left: u8,
+}
+
+/// Rules out everything that could make `pin` a wasted try. [`send_pin`] must follow at once, or nothing.
+pub(crate) fn before_verify(
     card: &mut dyn Connection,
     open: &OpenCard,
     pin: &Secret,
     by: TriedBy,
-) -> Result<(Option<Secret>, u8), VerifyEnd> {
+) -> Result<ReadyPin, VerifyEnd> {
     let not_tried = |why: NotTried| VerifyEnd::NotTried(why);
     let limits = &open.data.limits;
     let (object, status) = send(card, &get_data(0xf9), limits).map_err(VerifyEnd::Broken)?;
@@ -213,7 +218,7 @@ fn before_verify(
     }
     let left = left.min(counter.tries);
     may_try(by, left).map_err(|few| not_tried(few.into()))?;
-    Ok((derived, left))
+    Ok(ReadyPin { derived, left })
 }
 
 /// The PIN status as it is now. Some cards have it only as a part of the application related data.
@@ -237,12 +242,14 @@ fn read_pin_status(
     })
 }
 
-fn send_pin(
+/// Makes the try.
+pub(crate) fn send_pin(
     card: &mut dyn Connection,
     limits: &CommandLimits,
     pin: &Secret,
-    before: u8,
+    ready: &ReadyPin,
 ) -> VerifyEnd {
+    let pin = ready.derived.as_ref().unwrap_or(pin);
     let verify = command(VERIFY, [0, PW1_OTHER], pin.expose(), Expected::Nothing);
     let status = match send(card, &verify, limits) {
         Ok((_, status)) => status,
@@ -254,7 +261,7 @@ fn send_pin(
         (_, Some(left)) => VerifyEnd::Rejected(left),
         // Cards of version 2 answer 6982 to a wrong PIN; others to other things. The counter knows.
         _ => match pin_state(card, limits) {
-            Ok(PinState::Left(left)) if left < before => VerifyEnd::Rejected(left),
+            Ok(PinState::Left(left)) if left < ready.left => VerifyEnd::Rejected(left),
             _ => VerifyEnd::Unexpected(status),
         },
     }
@@ -265,6 +272,7 @@ fn send_pin(
 pub(crate) enum AuthenticateFault {
     #[error(transparent)]
     Transmit(#[from] TransmitFault),
+    /// 6982: mostly that, but an empty VERIFY tells.
     #[error("the card's PIN is not verified any more")]
     NotVerified,
     #[error("the key was not touched in time, or the card cannot sign now (6985)")]

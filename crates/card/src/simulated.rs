@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use nightlatch_core::time::Monotonic;
 
 use crate::apdu::Apdu;
 use crate::card_data::tests::{ED25519, sample};
@@ -36,6 +39,9 @@ pub(crate) struct Simulation {
     pub(crate) log: Vec<(u8, usize)>,
     pub(crate) resets: usize,
     pub(crate) connected: usize,
+    /// The time, which passes by `step` with each command.
+    pub(crate) now: Monotonic,
+    pub(crate) step: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +68,8 @@ impl SimulatedReaders {
             log: Vec::new(),
             resets: 0,
             connected: 0,
+            now: Monotonic::from_boot(Duration::ZERO),
+            step: Duration::ZERO,
         })))
     }
 
@@ -216,6 +224,7 @@ impl Connection for SimulatedConnection {
         }
         let length = usize::from(apdu.get(4).copied().unwrap_or(0));
         card.log.push((apdu[1], length));
+        card.now = card.now.after(card.step);
         let place = card.instead.iter().position(|(instruction, with_data, _)| {
             *instruction == apdu[1] && *with_data == (length > 0)
         });

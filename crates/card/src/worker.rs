@@ -32,6 +32,8 @@ pub(crate) enum Order {
     Unlock {
         pin: Secret,
         by: TriedBy,
+        /// After that the PIN is not sent any more: its caller was told that the card is busy.
+        until: Monotonic,
         reply: SyncSender<UnlockEnd>,
     },
     Lock {
@@ -95,6 +97,8 @@ struct HeldCard {
 /// The card's thread.
 pub(crate) struct Worker<R> {
     readers: R,
+    /// The time now: the card may have taken long since an order was begun.
+    clock: Box<dyn Fn() -> Monotonic + Send>,
     settings: CardSettings,
     board: Arc<Board>,
     lock: CardLock,
@@ -112,6 +116,7 @@ impl<R: Readers> Worker<R> {
         Self {
             lock: CardLock::new(settings.after_removal),
             readers,
+            clock: Box::new(|| clock::now().mono),
             settings,
             board,
             held: None,
@@ -151,10 +156,17 @@ impl<R: Readers> Worker<R> {
         match order {
             Order::Sign(order) => self.sign(order, now),
             // A caller that is gone misses its answer.
-            Order::Unlock { pin, by, reply } => {
-                let end = self.unlock(pin, by, now);
+            Order::Unlock {
+                pin,
+                by,
+                until,
+                reply,
+            } => {
+                let end = self.unlock(pin, by, until, now);
                 self.publish();
-                let _ = reply.try_send(end);
+                if let Some(end) = end {
+                    let _ = reply.try_send(end);
+                }
             }
             Order::Lock { reply } => {
                 self.lock_by_person(now);

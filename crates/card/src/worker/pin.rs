@@ -53,7 +53,17 @@ impl<R: Readers> Worker<R> {
         self.obey(order, now);
     }
 
-    pub(super) fn unlock(&mut self, pin: Secret, by: TriedBy, now: Monotonic) -> UnlockEnd {
+    /// No end: it is too late for the one who gave the PIN, and it was not sent.
+    pub(super) fn unlock(
+        &mut self,
+        pin: Secret,
+        by: TriedBy,
+        until: Monotonic,
+        now: Monotonic,
+    ) -> Option<UnlockEnd> {
+        if until <= now {
+            return None;
+        }
         if let Some(held) = &mut self.held {
             let state = session::pin_state(&mut *held.connection, &held.open.data.limits);
             match state {
@@ -67,12 +77,18 @@ impl<R: Readers> Worker<R> {
         }
         let state = self.lock.state();
         if matches!(state, CardState::Unlocked(_)) {
-            return UnlockEnd::Already;
+            return Some(UnlockEnd::Already);
         }
         let Some(held) = &mut self.held else {
-            return UnlockEnd::NoCard(state);
+            return Some(UnlockEnd::NoCard(state));
         };
-        let end = session::verify(&mut *held.connection, &held.open, &pin, by);
+        let card = &mut *held.connection;
+        let end = match session::before_verify(card, &held.open, &pin, by) {
+            // The card, or the hash of its KDF object, may have taken long.
+            Ok(_) if until <= (self.clock)() => return None,
+            Ok(ready) => session::send_pin(card, &held.open.data.limits, &pin, &ready),
+            Err(end) => end,
+        };
         if end == VerifyEnd::Verified {
             self.pin = Some(KeptPin::new(pin));
         }
@@ -80,7 +96,7 @@ impl<R: Readers> Worker<R> {
         if !matches!(end, VerifyEnd::NotTried(_)) {
             self.tried(&end, now);
         }
-        match end {
+        Some(match end {
             VerifyEnd::Verified => UnlockEnd::Unlocked,
             VerifyEnd::Rejected(left) => {
                 log::alarm(&format!(
@@ -93,7 +109,7 @@ impl<R: Readers> Worker<R> {
                 UnlockEnd::Failed(format!("the card answers {status} to the PIN"))
             }
             VerifyEnd::Broken(fault) => UnlockEnd::Failed(fault.to_string()),
-        }
+        })
     }
 
     pub(super) fn lock_by_person(&mut self, now: Monotonic) {

@@ -3,9 +3,10 @@
 use nightlatch_core::time::Monotonic;
 
 use super::{SignOrder, SignRefusal, Worker};
+use crate::apdu::StatusWord;
 use crate::card_data::Touch;
 use crate::card_lock::CardState;
-use crate::session::{self, AuthenticateFault, TransmitFault};
+use crate::session::{self, AuthenticateFault, PinState, TransmitFault};
 use crate::transport::{AccessError, Readers};
 
 impl<R: Readers> Worker<R> {
@@ -18,6 +19,11 @@ impl<R: Readers> Worker<R> {
         if matches!(end, Err(SignFault::StateLost)) {
             // Once only: a card that loses its state again and again must not be sent the PIN in a loop.
             self.recover(now);
+            // The card may have taken long.
+            if order.until <= (self.clock)() {
+                let _ = order.reply.try_send(Err(SignRefusal::Busy));
+                return;
+            }
             end = self.try_sign(&order);
         }
         let answer = match end {
@@ -57,21 +63,36 @@ impl<R: Readers> Worker<R> {
                 self.signatures += 1;
                 Ok(raw)
             }
-            Err(
-                AuthenticateFault::NotVerified
-                | AuthenticateFault::Transmit(TransmitFault::Access(AccessError::Reset)),
-            ) => Err(SignFault::StateLost),
+            Err(AuthenticateFault::NotVerified) => {
+                // 6982 has other reasons too: the Nitrokey 3 answers it when no touch came.
+                let state = session::pin_state(&mut *held.connection, &limits);
+                match (state, touch) {
+                    (Ok(PinState::Verified), Touch::Needed) => refused(not_touched()),
+                    (Ok(PinState::Verified), Touch::Off) => {
+                        let fault = AuthenticateFault::Status(StatusWord::SECURITY);
+                        refused(SignRefusal::Failed(fault.to_string()))
+                    }
+                    (Ok(_) | Err(TransmitFault::Access(AccessError::Reset)), _) => {
+                        Err(SignFault::StateLost)
+                    }
+                    (Err(fault), _) => Err(SignFault::Broken(fault)),
+                }
+            }
+            Err(AuthenticateFault::Transmit(TransmitFault::Access(AccessError::Reset))) => {
+                Err(SignFault::StateLost)
+            }
             Err(AuthenticateFault::Transmit(TransmitFault::TooLong(fault))) => {
                 refused(SignRefusal::TooLong(fault))
             }
             Err(AuthenticateFault::Transmit(fault)) => Err(SignFault::Broken(fault)),
-            Err(AuthenticateFault::NotTouched) if touch == Touch::Needed => {
-                let what = "the card waits for a touch, and none came";
-                refused(SignRefusal::Failed(what.to_owned()))
-            }
+            Err(AuthenticateFault::NotTouched) if touch == Touch::Needed => refused(not_touched()),
             Err(fault) => refused(SignRefusal::Failed(fault.to_string())),
         }
     }
+}
+
+fn not_touched() -> SignRefusal {
+    SignRefusal::Failed("the card waits for a touch, and none came".to_owned())
 }
 
 enum SignFault {

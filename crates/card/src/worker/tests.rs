@@ -11,6 +11,18 @@ fn at(milliseconds: u64) -> Monotonic {
     Monotonic::from_boot(Duration::from_millis(milliseconds))
 }
 
+/// A worker that has the time of the simulated card.
+fn worker(
+    card: &SimulatedReaders,
+    settings: CardSettings,
+    board: &Arc<Board>,
+) -> Worker<SimulatedReaders> {
+    let mut worker = Worker::new(card.clone(), settings, Arc::clone(board));
+    let card = card.clone();
+    worker.clock = Box::new(move || card.card().now);
+    worker
+}
+
 struct Bench {
     card: SimulatedReaders,
     board: Arc<Board>,
@@ -27,7 +39,7 @@ impl Bench {
     fn with(settings: CardSettings) -> Self {
         let card = SimulatedReaders::new();
         let board = Arc::new(Board::new());
-        let mut worker = Worker::new(card.clone(), settings, Arc::clone(&board));
+        let mut worker = worker(&card, settings, &board);
         worker.carry_out(Order::Look, at(0));
         Self {
             card,
@@ -49,9 +61,13 @@ impl Bench {
 
     fn unlock(&mut self, pin: &[u8], by: TriedBy) -> UnlockEnd {
         let (reply, end) = sync_channel(1);
-        let pin = Secret::new(pin.to_vec());
-        self.worker
-            .carry_out(Order::Unlock { pin, by, reply }, at(0));
+        let order = Order::Unlock {
+            pin: Secret::new(pin.to_vec()),
+            by,
+            until: at(15_000),
+            reply,
+        };
+        self.worker.carry_out(order, at(0));
         end.try_recv().unwrap()
     }
 
@@ -113,10 +129,13 @@ fn a_card_that_has_lost_its_pin_is_verified_once_and_not_in_a_loop() {
     for _ in 0..2 {
         bench.card.answer(0x88, true, &[0x69, 0x82]);
     }
+    for _ in 0..4 {
+        bench.card.answer(0x20, false, &[0x63, 0xc3]);
+    }
     let end = bench.sign();
     assert!(matches!(end, Err(SignRefusal::Failed(_))), "{end:?}");
-    // It says that it is verified, so the PIN is not sent again.
-    assert_eq!(bench.card.tried(), 2);
+    // Once more, and then not again.
+    assert_eq!(bench.card.tried(), 3);
 }
 
 #[test]
@@ -233,7 +252,7 @@ fn a_pin_that_others_verified_is_not_inherited() {
         card.is_verified = true;
     }
     let board = Arc::new(Board::new());
-    let mut worker = Worker::new(card.clone(), CardSettings::default(), Arc::clone(&board));
+    let mut worker = worker(&card, CardSettings::default(), &board);
     worker.carry_out(Order::Look, at(0));
     assert_eq!(board.read().state, CardState::Locked(LockReason::Start));
     assert!(!card.card().is_verified && card.card().resets == 1);
@@ -261,6 +280,61 @@ fn a_wrong_kept_pin_is_tried_once_and_never_blocks_the_card() {
         bench.unlock(b"changed", TriedBy::Person),
         UnlockEnd::Unlocked
     );
+}
+
+#[test]
+fn a_pin_that_is_late_is_never_sent() {
+    // It has waited for too long, or the card takes too long before it is sent.
+    for (now, step) in [(15_000, 0), (20_000, 0), (0, 4_000)] {
+        let mut bench = Bench::new();
+        {
+            let mut card = bench.card.card();
+            card.now = at(now);
+            card.step = Duration::from_millis(step);
+        }
+        let (reply, end) = sync_channel(1);
+        let order = Order::Unlock {
+            pin: Secret::new(PIN.to_vec()),
+            by: TriedBy::Person,
+            until: at(15_000),
+            reply,
+        };
+        bench.worker.carry_out(order, at(now));
+        assert!(end.try_recv().is_err());
+        assert_eq!(bench.card.tried(), 0, "{now} {step}");
+        assert_eq!(bench.state(), CardState::Locked(LockReason::Start));
+    }
+}
+
+#[test]
+fn a_card_that_answers_6982_and_has_kept_its_pin_is_not_recovered() {
+    for (touch, text) in [(0, "6982"), (1, "touch")] {
+        let mut bench = Bench::new();
+        bench.card.card().touch = touch;
+        bench.card.take_out();
+        bench.card.put_in();
+        bench.worker.carry_out(Order::Look, at(0));
+        assert_eq!(bench.unlock(PIN, TriedBy::Person), UnlockEnd::Unlocked);
+        bench.card.answer(0x88, true, &[0x69, 0x82]);
+        let selected = bench.card.count(0xa4);
+        let Err(SignRefusal::Failed(what)) = bench.sign() else {
+            panic!("it was signed");
+        };
+        assert!(what.contains(text), "{what}");
+        assert_eq!(bench.card.count(0xa4), selected);
+        assert!(matches!(bench.state(), CardState::Unlocked(_)));
+    }
+}
+
+#[test]
+fn a_signature_that_is_late_after_a_recovery_is_not_made() {
+    let mut bench = Bench::unlocked();
+    bench.card.reset_elsewhere();
+    bench.card.card().step = Duration::from_secs(1);
+    let end = bench.order(0).try_recv();
+    assert_eq!(end, Ok(Err(SignRefusal::Busy)));
+    assert_eq!(bench.card.count(0x88), 0);
+    assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
 }
 
 #[test]
@@ -305,7 +379,7 @@ fn a_card_in_use_is_waited_for() {
     let card = SimulatedReaders::new();
     card.card().in_use = true;
     let board = Arc::new(Board::new());
-    let mut worker = Worker::new(card.clone(), CardSettings::default(), Arc::clone(&board));
+    let mut worker = worker(&card, CardSettings::default(), &board);
     worker.carry_out(Order::Look, at(0));
     assert_eq!(board.read().state, CardState::NoCard(NoCard::InUse));
     card.card().in_use = false;
@@ -360,7 +434,7 @@ fn a_touch_that_is_needed_is_told() {
     let card = SimulatedReaders::new();
     card.card().touch = 1;
     let board = Arc::new(Board::new());
-    let mut worker = Worker::new(card.clone(), CardSettings::default(), Arc::clone(&board));
+    let mut worker = worker(&card, CardSettings::default(), &board);
     worker.carry_out(Order::Look, at(0));
     let (reply, _end) = sync_channel(1);
     let pin = Secret::new(PIN.to_vec());
@@ -368,6 +442,7 @@ fn a_touch_that_is_needed_is_told() {
         Order::Unlock {
             pin,
             by: TriedBy::Person,
+            until: at(15_000),
             reply,
         },
         at(0),
