@@ -16,6 +16,9 @@ pub(crate) const RETURN: Duration = Duration::from_secs(10);
 /// With so many tries left the agent tries the kept PIN by itself, and that of a file.
 const AGENT_TRIES: u8 = 3;
 
+/// So many tries in a row may end without an answer; then the agent makes no other one by itself.
+const LOST_TRIES: u8 = 2;
+
 /// With so many tries left a person may try. The last one is never used up.
 const PERSON_TRIES: u8 = 2;
 
@@ -122,8 +125,10 @@ pub(crate) enum TryEnd {
     Verified,
     /// The card has refused the PIN; so many tries are left.
     Rejected(u8),
-    /// No try was made, or its end is not known.
+    /// No try was made, or the card has answered neither yes nor no.
     Doubt,
+    /// The connection broke before the card's answer came: perhaps it was tried.
+    Lost,
 }
 
 /// The state of the card for those who ask.
@@ -153,6 +158,8 @@ pub(crate) struct CardLock {
     kept_for: Option<CardIdentity>,
     is_verified: bool,
     reason: LockReason,
+    /// Tries of the kept PIN, one after the other, whose answer was lost.
+    lost_tries: u8,
     /// Until then a card that was there before pcscd ended may come back.
     returns_until: Option<Monotonic>,
 }
@@ -165,6 +172,7 @@ impl CardLock {
             kept_for: None,
             is_verified: false,
             reason: LockReason::Start,
+            lost_tries: 0,
             returns_until: None,
         }
     }
@@ -179,6 +187,11 @@ impl CardLock {
             }
             Presence::Present(_) => CardState::Locked(self.reason),
         }
+    }
+
+    /// True when the agent tries the PIN no more by itself, because answers were lost.
+    pub(crate) const fn has_lost_tries(&self) -> bool {
+        self.lost_tries >= LOST_TRIES
     }
 
     pub(crate) const fn card(&self) -> Option<&PresentCard> {
@@ -217,6 +230,7 @@ impl CardLock {
     /// pcscd is there, and the card is not.
     pub(crate) fn absent(&mut self, why: NoCard, now: Monotonic) -> PinOrder {
         let before = std::mem::replace(&mut self.presence, Presence::Absent(why));
+        let was_present = matches!(before, Presence::Present(_));
         self.is_verified = false;
         if before == Presence::NoService && self.kept_for.is_some() {
             self.returns_until = Some(now.after(RETURN));
@@ -225,6 +239,10 @@ impl CardLock {
         self.returns_until = self.returns_until.filter(|until| now < *until);
         if !why.is_away() || self.returns_until.is_some() {
             return PinOrder::Leave;
+        }
+        // One that goes away while the PIN is tried was not taken out by a person: it is absent since the answer was lost.
+        if was_present {
+            self.lost_tries = 0;
         }
         match (self.after_removal, &self.kept_for) {
             (AfterRemoval::Person, Some(_)) => self.forget(LockReason::Removed),
@@ -235,9 +253,16 @@ impl CardLock {
     /// The card was taken out and put in again, or another one: told before [`Self::present`].
     pub(crate) fn removed(&mut self, now: Monotonic) -> PinOrder {
         // What was seen is no longer a return after a restart.
-        self.presence = Presence::Absent(NoCard::Missing);
         self.returns_until = None;
+        if self.presence == Presence::NoService {
+            self.presence = Presence::Absent(NoCard::Missing);
+        }
         self.absent(NoCard::Missing, now)
+    }
+
+    /// The card was reset by another program or by its reader: what came before it counts no longer.
+    pub(crate) const fn reset_elsewhere(&mut self) {
+        self.lost_tries = 0;
     }
 
     /// The card is held and was read. `is_verified`: it says so itself, and nobody but the agent can have done it.
@@ -252,6 +277,11 @@ impl CardLock {
             Some(false) => self.forget(LockReason::OtherCard),
             Some(true) if is_verified => {
                 self.is_verified = true;
+                self.lost_tries = 0;
+                PinOrder::Leave
+            }
+            Some(true) if self.has_lost_tries() => {
+                self.reason = LockReason::Doubt;
                 PinOrder::Leave
             }
             Some(true) => match may_try(TriedBy::Agent, tries) {
@@ -272,6 +302,15 @@ impl CardLock {
                 card.tries = card.tries.max(AGENT_TRIES);
                 self.kept_for = Some(card.identity.clone());
                 self.is_verified = true;
+                self.lost_tries = 0;
+                PinOrder::Leave
+            }
+            TryEnd::Lost => {
+                if self.kept_for.as_ref() == Some(&card.identity) {
+                    self.lost_tries = self.lost_tries.saturating_add(1);
+                }
+                self.is_verified = false;
+                self.presence = Presence::Absent(NoCard::Faulty);
                 PinOrder::Leave
             }
             TryEnd::Rejected(left) => {
@@ -293,6 +332,7 @@ impl CardLock {
 
     fn forget(&mut self, reason: LockReason) -> PinOrder {
         self.kept_for = None;
+        self.lost_tries = 0;
         self.returns_until = None;
         self.is_verified = false;
         self.reason = reason;

@@ -142,8 +142,10 @@ pub(crate) enum VerifyEnd {
     NotTried(NotTried),
     /// The card has answered neither yes nor no.
     Unexpected(StatusWord),
-    /// The connection broke: perhaps it was tried.
+    /// The connection broke before it was tried.
     Broken(TransmitFault),
+    /// The connection broke while it was tried.
+    Lost(TransmitFault),
 }
 
 /// Why a PIN was not tried.
@@ -253,7 +255,7 @@ pub(crate) fn send_pin(
     let verify = command(VERIFY, [0, PW1_OTHER], pin.expose(), Expected::Nothing);
     let status = match send(card, &verify, limits) {
         Ok((_, status)) => status,
-        Err(fault) => return VerifyEnd::Broken(fault),
+        Err(fault) => return VerifyEnd::Lost(fault),
     };
     match (status, status.tries()) {
         (StatusWord::OK, _) => VerifyEnd::Verified,

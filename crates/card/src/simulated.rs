@@ -111,6 +111,20 @@ impl SimulatedReaders {
         }
     }
 
+    /// The answer to the next VERIFY with a PIN is lost. The card was not reached: its counter stays as it is.
+    pub(crate) fn lose_verify(&self, error: AccessError) {
+        let lost = (0x20, true, Err(error));
+        self.card().instead.push_back(lost);
+    }
+
+    /// pcscd ends, and counts the cards of its readers from 0 when it is back.
+    pub(crate) fn stop_service(&self) {
+        let mut card = self.card();
+        card.lose_power();
+        card.service = false;
+        card.insertions = 0;
+    }
+
     /// Power is lost: nothing is verified.
     pub(crate) fn reset_elsewhere(&self) {
         let mut card = self.card();

@@ -354,6 +354,9 @@ impl<R: Readers> Worker<R> {
                 "the PIN is forgotten: this is not the card that was unlocked, or tries of its PIN were used elsewhere",
             );
         }
+        if self.lock.has_lost_tries() {
+            self.detail = Some("the card's answer to the PIN was lost twice".to_owned());
+        }
         self.obey(order, now);
     }
 

@@ -174,6 +174,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => Just(TryEnd::Verified),
         1 => (0u8..3).prop_map(TryEnd::Rejected),
         1 => Just(TryEnd::Doubt),
+        1 => Just(TryEnd::Lost),
     ];
     let present =
         (1u8..3, 1u8..3, 0u8..4, any::<bool>()).prop_map(|(serial, key, tries, verified)| {
@@ -205,6 +206,7 @@ proptest! {
         // A model of its own: the card for which the worker has a PIN.
         let mut kept: Option<CardIdentity> = None;
         let mut now = 100;
+        let mut lost = 0;
         for event in events {
             let order = match event.clone() {
                 Event::ServiceLost => {
@@ -219,10 +221,16 @@ proptest! {
                     if order == PinOrder::Verify {
                         prop_assert_eq!(kept.as_ref(), Some(&card.identity));
                         prop_assert!(tries >= 3);
+                        prop_assert!(lost < 2);
                     }
                     order
                 }
                 Event::Tried(end) => {
+                    match end {
+                        TryEnd::Lost if lock.card().map(|card| &card.identity) == kept.as_ref() => lost += 1,
+                        TryEnd::Lost => {}
+                        _ => {}
+                    }
                     if end == TryEnd::Verified {
                         kept = lock.card().map(|card| card.identity.clone()).or(kept);
                     }
@@ -236,6 +244,12 @@ proptest! {
             };
             if order == PinOrder::Forget {
                 kept = None;
+            }
+            match event {
+                Event::Removed => lost = 0,
+                Event::Absent(why) if why.is_away() => lost = 0,
+                _ if kept.is_none() || matches!(lock.state(), CardState::Unlocked(_)) => lost = 0,
+                _ => {}
             }
             prop_assert_eq!(lock.kept_for.as_ref(), kept.as_ref());
             if let Event::Absent(_) | Event::Removed = event {

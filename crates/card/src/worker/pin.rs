@@ -47,6 +47,11 @@ impl<R: Readers> Worker<R> {
                 (TryEnd::Doubt, Some(what))
             }
             VerifyEnd::Broken(fault) => return self.drop_card(fault.clone(), now),
+            VerifyEnd::Lost(fault) => {
+                let order = self.lock.tried(TryEnd::Lost);
+                self.obey(order, now);
+                return self.drop_card(fault.clone(), now);
+            }
         };
         self.detail = detail;
         let order = self.lock.tried(told);
@@ -68,7 +73,10 @@ impl<R: Readers> Worker<R> {
             let state = session::pin_state(&mut *held.connection, &held.open.data.limits);
             match state {
                 Ok(_) => {}
-                Err(TransmitFault::Access(AccessError::Reset)) => self.recover(now),
+                Err(TransmitFault::Access(AccessError::Reset)) => {
+                    self.lock.reset_elsewhere();
+                    self.recover(now);
+                }
                 Err(fault) => self.drop_card(fault, now),
             }
         }
@@ -108,7 +116,9 @@ impl<R: Readers> Worker<R> {
             VerifyEnd::Unexpected(status) => {
                 UnlockEnd::Failed(format!("the card answers {status} to the PIN"))
             }
-            VerifyEnd::Broken(fault) => UnlockEnd::Failed(fault.to_string()),
+            VerifyEnd::Broken(fault) | VerifyEnd::Lost(fault) => {
+                UnlockEnd::Failed(fault.to_string())
+            }
         })
     }
 

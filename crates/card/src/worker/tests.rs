@@ -141,18 +141,12 @@ fn a_card_that_has_lost_its_pin_is_verified_once_and_not_in_a_loop() {
 #[test]
 fn a_restart_of_pcscd_is_recovered_and_signatures_wait_for_it() {
     let mut bench = Bench::unlocked();
-    bench.card.card().service = false;
+    bench.card.stop_service();
     let signed = bench.order(1000);
     assert_eq!(bench.state(), CardState::NoService);
     assert!(bench.board.read().recovers && bench.board.read().card.is_some());
     assert!(signed.try_recv().is_err());
-    {
-        let mut card = bench.card.card();
-        card.service = true;
-        card.is_verified = false;
-        card.is_selected = false;
-        card.insertions = 0;
-    }
+    bench.card.card().service = true;
     bench.worker.tick(at(1200));
     assert_eq!(signed.try_recv().unwrap(), Ok(vec![9; 64]));
     assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
@@ -338,6 +332,68 @@ fn a_signature_that_is_late_after_a_recovery_is_not_made() {
 }
 
 #[test]
+fn a_pin_whose_answer_is_lost_is_sent_once_more_and_not_without_end() {
+    let faults = [AccessError::Faulty("mute".to_owned()), AccessError::Removed];
+    for fault in faults {
+        let mut bench = Bench::with(CardSettings {
+            after_removal: AfterRemoval::Unlock,
+            ..CardSettings::default()
+        });
+        assert_eq!(bench.unlock(PIN, TriedBy::Person), UnlockEnd::Unlocked);
+        // Once: the next try unlocks, and the counter begins anew.
+        bench.card.lose_verify(fault.clone());
+        bench.card.reset_elsewhere();
+        let _ = bench.order(0);
+        bench.worker.tick(at(1000));
+        assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
+        let before = bench.card.tried();
+        for _ in 0..20 {
+            bench.card.lose_verify(fault.clone());
+        }
+        bench.card.reset_elsewhere();
+        let _ = bench.order(0);
+        for moment in 1..10 {
+            bench.worker.carry_out(Order::Look, at(moment * 1000));
+        }
+        assert_eq!(bench.card.tried() - before, 2, "{fault:?}");
+        assert_eq!(bench.state(), CardState::Locked(LockReason::Doubt));
+        let detail = bench.board.read().detail.clone().unwrap();
+        assert!(detail.contains("lost"), "{detail}");
+        assert_eq!(bench.worker.deadline(), None);
+        // A restart of pcscd is no reason for another try; a removal is.
+        bench.card.stop_service();
+        bench.worker.carry_out(Order::Look, at(10_000));
+        bench.card.card().service = true;
+        bench.worker.carry_out(Order::Look, at(10_100));
+        assert_eq!(bench.card.tried() - before, 2);
+        bench.card.card().instead.clear();
+        bench.card.take_out();
+        bench.worker.carry_out(Order::Look, at(10_200));
+        bench.card.put_in();
+        bench.worker.carry_out(Order::Look, at(10_300));
+        assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
+    }
+}
+
+#[test]
+fn after_lost_answers_a_person_unlocks() {
+    let mut bench = Bench::unlocked();
+    for _ in 0..2 {
+        bench
+            .card
+            .lose_verify(AccessError::Faulty("mute".to_owned()));
+    }
+    bench.card.reset_elsewhere();
+    let _ = bench.order(0);
+    bench.worker.tick(at(1000));
+    bench.worker.tick(at(2000));
+    assert_eq!(bench.state(), CardState::Locked(LockReason::Doubt));
+    assert_eq!(bench.unlock(PIN, TriedBy::Person), UnlockEnd::Unlocked);
+    bench.card.reset_elsewhere();
+    assert_eq!(bench.sign(), Ok(vec![9; 64]));
+}
+
+#[test]
 fn a_wrong_pin_of_a_person_leaves_the_last_try() {
     let mut bench = Bench::new();
     assert_eq!(
@@ -395,7 +451,7 @@ fn a_card_that_is_in_use_for_long_does_not_keep_the_thread_busy() {
             true => Bench::unlocked(),
             false => Bench::new(),
         };
-        bench.card.card().service = false;
+        bench.card.stop_service();
         bench.worker.carry_out(Order::Look, at(0));
         bench.card.card().service = true;
         bench.card.card().in_use = true;
