@@ -134,7 +134,10 @@ pub(crate) enum TryEnd {
 /// The state of the card for those who ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum CardState {
+    /// pcscd is not there.
     NoService,
+    /// pcscd or the card has not answered the card's thread for some time: only [`crate::board`] says so.
+    NoAnswer,
     NoCard(NoCard),
     Locked(LockReason),
     /// Neither the agent nor a person may try the PIN.

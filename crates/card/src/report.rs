@@ -73,7 +73,7 @@ impl StateWord {
 impl From<CardState> for StateWord {
     fn from(state: CardState) -> Self {
         match state {
-            CardState::NoService => Self::NoService,
+            CardState::NoService | CardState::NoAnswer => Self::NoService,
             CardState::NoCard(_) => Self::NoCard,
             CardState::Locked(_) => Self::Locked,
             CardState::TooFewTries => Self::TooFewTries,
@@ -100,6 +100,7 @@ impl fmt::Display for Sentence<'_> {
         };
         match state {
             CardState::NoService => f.write_str("pcscd does not answer")?,
+            CardState::NoAnswer => f.write_str("pcscd or the card does not answer")?,
             CardState::NoCard(why) => f.write_str(no_card(*why))?,
             CardState::Locked(why) => write!(f, "{name} is locked: {}", locked(*why))?,
             CardState::TooFewTries => {
@@ -273,6 +274,7 @@ mod tests {
             (CardState::NoCard(NoCard::Missing), 11),
             (CardState::TooFewTries, 12),
             (CardState::NoService, 13),
+            (CardState::NoAnswer, 13),
             (CardState::Unlocked(Touch::Needed), 14),
         ] {
             let word = StateWord::from(state);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
@@ -42,6 +43,8 @@ pub(crate) struct Simulation {
     /// The time, which passes by `step` with each command.
     pub(crate) now: Monotonic,
     pub(crate) step: Duration,
+    /// True while no command is answered.
+    pub(crate) hangs: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +73,7 @@ impl SimulatedReaders {
             connected: 0,
             now: Monotonic::from_boot(Duration::ZERO),
             step: Duration::ZERO,
+            hangs: false,
         })))
     }
 
@@ -226,6 +230,9 @@ struct SimulatedConnection(SimulatedReaders);
 
 impl Connection for SimulatedConnection {
     fn transmit(&mut self, apdu: &Apdu) -> Result<Vec<u8>, AccessError> {
+        while self.0.card().hangs {
+            thread::sleep(Duration::from_millis(1));
+        }
         let mut card = self.0.card();
         if !card.service {
             return Err(AccessError::NoService);

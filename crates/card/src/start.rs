@@ -5,13 +5,17 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use nightlatch_console::failure::{EX_CANTCREAT, EX_CONFIG, EX_NOINPUT, EX_OSERR, Failure};
+use nightlatch_console::failure::{
+    EX_CANTCREAT, EX_CONFIG, EX_NOINPUT, EX_OSERR, EX_SOFTWARE, Failure,
+};
 use nightlatch_core::settings::card::{self, CardSettings};
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
 use nightlatch_sys::{inherited, memory};
@@ -28,7 +32,7 @@ use crate::log;
 use crate::pcsc_readers::{self, PcscReaders};
 use crate::service::Service;
 use crate::slots::Slots;
-use crate::worker::{Order, Worker};
+use crate::worker::{Order, Worker, WorkerEnd};
 
 /// Orders that wait for the card: one for each client, and some. With more the card is busy.
 const QUEUE: usize = 512;
@@ -61,7 +65,9 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
     let (ended, end) = sync_channel(1);
     let worker = Worker::new(PcscReaders::default(), settings.clone(), Arc::clone(&board));
     spawn("card", move || {
-        worker.run(&received);
+        if let Some(exit) = run_card(|| worker.run(&received)) {
+            process::exit(exit.into());
+        }
         let _ = ended.send(());
     })?;
     look_first(&orders);
@@ -95,6 +101,18 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
     match signal {
         Signal::Terminate => Ok(0),
         signal => die_of(signal),
+    }
+}
+
+/// Runs the card's thread. Gives the exit status of the process if it ends without an order: nothing can be done without it, and
+/// systemd starts the agent again.
+fn run_card(run: impl FnOnce() -> WorkerEnd) -> Option<u8> {
+    match panic::catch_unwind(AssertUnwindSafe(run)) {
+        Ok(WorkerEnd::Stopped) => None,
+        Ok(WorkerEnd::NoOrders) | Err(_) => {
+            log::alarm("the thread of the card has ended; the agent ends too");
+            Some(EX_SOFTWARE)
+        }
     }
 }
 
@@ -250,6 +268,13 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o666);
         assert_eq!(fs::read_dir(folder.path().join("run")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_agent_ends_with_the_thread_of_the_card() {
+        assert_eq!(run_card(|| WorkerEnd::Stopped), None);
+        assert_eq!(run_card(|| WorkerEnd::NoOrders), Some(70));
+        assert_eq!(run_card(|| panic!("a fault")), Some(70));
     }
 
     #[test]

@@ -87,6 +87,14 @@ pub(crate) enum UnlockEnd {
     Failed(String),
 }
 
+/// Why the worker has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WorkerEnd {
+    Stopped,
+    /// Nobody can give an order any more.
+    NoOrders,
+}
+
 /// The card that is held.
 struct HeldCard {
     connection: Box<dyn Connection>,
@@ -129,16 +137,17 @@ impl<R: Readers> Worker<R> {
     }
 
     /// Carries out orders until one says to stop, or nobody can give one any more.
-    pub(crate) fn run(mut self, orders: &Receiver<Order>) {
+    pub(crate) fn run(mut self, orders: &Receiver<Order>) -> WorkerEnd {
         loop {
-            let left = self.deadline().map(|at| at.since(clock::now().mono));
+            let left = self.deadline().map(|at| at.since((self.clock)()));
             let order = match left {
                 None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(left) => orders.recv_timeout(left),
             };
-            let now = clock::now().mono;
+            let now = (self.clock)();
             match order {
-                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Order::Stop) => return WorkerEnd::Stopped,
+                Err(RecvTimeoutError::Disconnected) => return WorkerEnd::NoOrders,
                 Ok(order) => self.carry_out(order, now),
                 Err(RecvTimeoutError::Timeout) => self.tick(now),
             }
@@ -153,6 +162,7 @@ impl<R: Readers> Worker<R> {
     }
 
     pub(crate) fn carry_out(&mut self, order: Order, now: Monotonic) {
+        self.board.begin(now);
         match order {
             Order::Sign(order) => self.sign(order, now),
             // A caller that is gone misses its answer.
@@ -184,6 +194,7 @@ impl<R: Readers> Worker<R> {
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Monotonic) {
+        self.board.begin(now);
         let is_due = |at: Option<Monotonic>| at.is_some_and(|at| at <= now);
         if is_due(self.look_at) || is_due(self.lock.deadline()) {
             self.look(now);
@@ -195,6 +206,7 @@ impl<R: Readers> Worker<R> {
     fn settle(&mut self, now: Monotonic) {
         if !self.lock.recovers() {
             for order in std::mem::take(&mut self.waiting) {
+                self.board.begin((self.clock)());
                 self.sign(order, now);
             }
         }
@@ -206,10 +218,11 @@ impl<R: Readers> Worker<R> {
             let _ = order.reply.try_send(Err(SignRefusal::Busy));
         }
         self.publish();
+        self.board.end();
     }
 
     fn publish(&self) {
-        let before = self.board.read();
+        let before = self.board.last();
         let card = match (self.lock.card(), self.lock.recovers()) {
             (Some(card), _) => Some(BoardCard {
                 aid: card.identity.aid,

@@ -394,6 +394,41 @@ fn after_lost_answers_a_person_unlocks() {
 }
 
 #[test]
+fn a_card_that_hangs_is_not_shown_as_unlocked() {
+    let Bench {
+        card,
+        board,
+        worker,
+    } = Bench::unlocked();
+    let (orders, received) = sync_channel(1);
+    let thread = std::thread::spawn(move || worker.run(&received));
+    card.card().hangs = true;
+    let (reply, locked) = sync_channel(1);
+    orders
+        .send(Order::Unlock {
+            pin: Secret::new(PIN.to_vec()),
+            by: TriedBy::Person,
+            until: at(15_000),
+            reply,
+        })
+        .unwrap();
+    assert!(locked.recv_timeout(Duration::from_millis(200)).is_err());
+    assert_eq!(
+        board.read_at(at(5_000)).state,
+        CardState::Unlocked(Touch::Off)
+    );
+    assert_eq!(board.read_at(at(5_001)).state, CardState::NoAnswer);
+    card.card().hangs = false;
+    assert_eq!(locked.recv(), Ok(UnlockEnd::Already));
+    orders.send(Order::Stop).unwrap();
+    assert_eq!(thread.join().unwrap(), WorkerEnd::Stopped);
+    assert_eq!(
+        board.read_at(at(9_000)).state,
+        CardState::Unlocked(Touch::Off)
+    );
+}
+
+#[test]
 fn a_wrong_pin_of_a_person_leaves_the_last_try() {
     let mut bench = Bench::new();
     assert_eq!(
