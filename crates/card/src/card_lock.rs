@@ -204,6 +204,11 @@ impl CardLock {
         }
     }
 
+    /// True when a PIN is kept for this card.
+    pub(crate) fn keeps(&self, identity: &CardIdentity) -> bool {
+        self.kept_for.as_ref() == Some(identity)
+    }
+
     /// True while pcscd is away, and while a card may come back after it, to be unlocked without a person: signatures wait for it.
     /// A PIN may be kept for longer.
     pub(crate) const fn recovers(&self) -> bool {

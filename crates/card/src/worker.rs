@@ -102,6 +102,15 @@ struct HeldCard {
     open: OpenCard,
 }
 
+impl HeldCard {
+    fn identity(&self) -> CardIdentity {
+        CardIdentity {
+            aid: self.open.data.aid,
+            key: self.open.key.clone(),
+        }
+    }
+}
+
 /// The card's thread.
 pub(crate) struct Worker<R> {
     readers: R,
@@ -349,10 +358,7 @@ impl<R: Readers> Worker<R> {
             Err(fault) => return self.drop_card(fault, now),
         };
         let mut card = PresentCard {
-            identity: CardIdentity {
-                aid: held.open.data.aid,
-                key: held.open.key.clone(),
-            },
+            identity: held.identity(),
             touch: held.open.data.touch,
             tries: held.open.data.pin.tries,
         };
@@ -376,7 +382,7 @@ impl<R: Readers> Worker<R> {
     /// The card's word on its PIN. One that others have verified is reset: nobody has given the PIN to this agent.
     fn fresh_state(&self, held: &mut HeldCard) -> Result<PinState, OpenFault> {
         let state = session::pin_state(&mut *held.connection, &held.open.data.limits)?;
-        if state != PinState::Verified || self.pin.is_some() {
+        if state != PinState::Verified || self.lock.keeps(&held.identity()) {
             return Ok(state);
         }
         held.connection.reset()?;
@@ -421,13 +427,26 @@ impl<R: Readers> Worker<R> {
         }
     }
 
+    /// Resets the card: no PIN is verified any more. Then reads it again.
+    fn reset(&mut self, now: Monotonic) {
+        let Some(mut held) = self.held.take() else {
+            return;
+        };
+        let done = held.connection.reset().map_err(OpenFault::Access);
+        self.reopen(held, done, now);
+    }
+
     /// Goes on after a reset: selects and reads the card again, and verifies the kept PIN if the rules allow it.
     fn recover(&mut self, now: Monotonic) {
         let Some(mut held) = self.held.take() else {
             return;
         };
-        let opened = held.connection.reconnect().map_err(OpenFault::Access);
-        match opened.and_then(|()| session::open(&mut *held.connection)) {
+        let done = held.connection.reconnect().map_err(OpenFault::Access);
+        self.reopen(held, done, now);
+    }
+
+    fn reopen(&mut self, mut held: HeldCard, done: Result<(), OpenFault>, now: Monotonic) {
+        match done.and_then(|()| session::open(&mut *held.connection)) {
             Ok(open) => {
                 held.open = open;
                 self.take(held, now);

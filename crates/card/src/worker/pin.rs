@@ -7,7 +7,7 @@ use nightlatch_sys::memory;
 use super::{UnlockEnd, Worker};
 use crate::card_lock::{CardState, TriedBy, TryEnd};
 use crate::log;
-use crate::session::{self, OpenFault, TransmitFault, VerifyEnd};
+use crate::session::{self, PinState, TransmitFault, VerifyEnd};
 use crate::transport::{AccessError, Readers};
 
 /// A PIN in memory that is never written to swap.
@@ -71,7 +71,10 @@ impl<R: Readers> Worker<R> {
         }
         if let Some(held) = &mut self.held {
             let state = session::pin_state(&mut *held.connection, &held.open.data.limits);
+            let is_unlocked = matches!(self.lock.state(), CardState::Unlocked(_));
             match state {
+                // Somebody else has verified a PIN, or the agent has and the answer was lost. A PIN would not be tested.
+                Ok(PinState::Verified) if !is_unlocked => self.reset(now),
                 Ok(_) => {}
                 Err(TransmitFault::Access(AccessError::Reset)) => {
                     self.lock.reset_elsewhere();
@@ -125,19 +128,6 @@ impl<R: Readers> Worker<R> {
     pub(super) fn lock_by_person(&mut self, now: Monotonic) {
         let order = self.lock.lock();
         self.obey(order, now);
-        let Some(mut held) = self.held.take() else {
-            return;
-        };
-        let opened = held.connection.reset().map_err(OpenFault::Access);
-        match opened.and_then(|()| session::open(&mut *held.connection)) {
-            Ok(open) => {
-                held.open = open;
-                self.take(held, now);
-            }
-            Err(fault) => {
-                drop(held);
-                self.drop_card(fault, now);
-            }
-        }
+        self.reset(now);
     }
 }

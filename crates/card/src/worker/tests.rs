@@ -429,6 +429,36 @@ fn a_card_that_hangs_is_not_shown_as_unlocked() {
 }
 
 #[test]
+fn a_card_that_somebody_else_has_verified_can_be_unlocked() {
+    let mut bench = Bench::new();
+    bench.card.card().is_verified = true;
+    assert_eq!(
+        bench.unlock(b"654321", TriedBy::Person),
+        UnlockEnd::Rejected(2)
+    );
+    bench.card.card().is_verified = true;
+    assert_eq!(bench.unlock(PIN, TriedBy::Person), UnlockEnd::Unlocked);
+    assert_eq!(bench.sign(), Ok(vec![9; 64]));
+}
+
+#[test]
+fn a_verified_card_that_is_not_the_kept_one_is_reset() {
+    let mut bench = Bench::unlocked();
+    bench.card.stop_service();
+    bench.worker.carry_out(Order::Look, at(10));
+    {
+        let mut card = bench.card.card();
+        card.service = true;
+        card.serial = 2;
+        card.is_verified = true;
+    }
+    bench.worker.carry_out(Order::Look, at(20));
+    assert_eq!(bench.state(), CardState::Locked(LockReason::OtherCard));
+    assert!(!bench.card.card().is_verified);
+    assert_eq!(bench.unlock(PIN, TriedBy::Person), UnlockEnd::Unlocked);
+}
+
+#[test]
 fn a_wrong_pin_of_a_person_leaves_the_last_try() {
     let mut bench = Bench::new();
     assert_eq!(
