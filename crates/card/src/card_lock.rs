@@ -57,6 +57,11 @@ pub(crate) enum NoCard {
 }
 
 impl NoCard {
+    /// True when the next attempt to take the card may succeed without an event that tells of it.
+    pub(crate) const fn may_pass(self) -> bool {
+        matches!(self, Self::InUse | Self::Faulty)
+    }
+
     /// True when the card counts as taken out, unless it may come back after a restart of pcscd. Otherwise the PIN is kept.
     const fn is_away(self) -> bool {
         matches!(self, Self::Missing | Self::NotTheNamed | Self::Several)

@@ -133,7 +133,7 @@ impl Connection for PcscConnection {
     }
 
     fn release(self: Box<Self>) {
-        // One that cannot be given back as it is, is reset by its drop.
+        // One that cannot be given back without a reset is reset by its drop.
         drop(self.0.disconnect(Disposition::LeaveCard));
     }
 }

@@ -13,11 +13,15 @@ use crate::transport::{AccessError, Connection, ReaderWithCard, Readers};
 
 pub(crate) const PIN: &[u8] = b"123456";
 
+/// The name of the other reader.
+const BESIDE: &str = "beside";
+
 /// A card in a reader, and all that a test can turn.
 #[derive(Debug)]
 pub(crate) struct Simulation {
     pub(crate) serial: u32,
     pub(crate) key: [u8; 32],
+    pub(crate) has_key: bool,
     pub(crate) tries: u8,
     pub(crate) is_verified: bool,
     pub(crate) is_selected: bool,
@@ -45,6 +49,8 @@ pub(crate) struct Simulation {
     pub(crate) step: Duration,
     /// True while no command is answered.
     pub(crate) hangs: bool,
+    /// Another reader with a card.
+    pub(crate) beside: Option<SimulatedReaders>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +61,7 @@ impl SimulatedReaders {
         Self(Arc::new(Mutex::new(Simulation {
             serial: 1,
             key: [7; 32],
+            has_key: true,
             tries: 3,
             is_verified: false,
             is_selected: false,
@@ -74,6 +81,7 @@ impl SimulatedReaders {
             now: Monotonic::from_boot(Duration::ZERO),
             step: Duration::ZERO,
             hangs: false,
+            beside: None,
         })))
     }
 
@@ -175,6 +183,7 @@ impl Simulation {
             (0xca, 0xc4) => vec![1, self.longest, 127, 127, self.tries, 0, 3, 0x90, 0],
             (0xca, 0xd8) => vec![self.touch, 0x20, 0x90, 0],
             (0xca, 0xf9) => self.kdf.clone(),
+            (0x47, _) if !self.has_key => vec![0x6a, 0x88],
             (0x47, _) => [&[0x7f, 0x49, 34, 0x86, 32][..], &self.key, &[0x90, 0]].concat(),
             (0x20, 0x82) => self.verify(data),
             (0x88, _) if self.is_verified => [&[9; 64][..], &[0x90, 0]].concat(),
@@ -205,18 +214,33 @@ impl Simulation {
 impl Readers for SimulatedReaders {
     fn with_card(&mut self) -> Result<Vec<ReaderWithCard>, AccessError> {
         let card = self.card();
-        match (card.service, card.present) {
-            (false, _) => Err(AccessError::NoService),
-            (true, false) => Ok(Vec::new()),
-            (true, true) => Ok(vec![ReaderWithCard {
+        if !card.service {
+            return Err(AccessError::NoService);
+        }
+        let mut list = Vec::new();
+        if let Some(beside) = &card.beside {
+            let beside = beside.card();
+            if beside.present {
+                list.push(ReaderWithCard {
+                    name: BESIDE.to_owned(),
+                    insertions: beside.insertions,
+                });
+            }
+        }
+        if card.present {
+            list.push(ReaderWithCard {
                 name: "reader".to_owned(),
                 insertions: card.insertions,
-            }]),
+            });
         }
+        Ok(list)
     }
 
-    fn connect(&mut self, _: &str) -> Result<Box<dyn Connection>, AccessError> {
+    fn connect(&mut self, reader: &str) -> Result<Box<dyn Connection>, AccessError> {
         let mut card = self.card();
+        if let (BESIDE, Some(mut beside)) = (reader, card.beside.clone()) {
+            return beside.connect("reader");
+        }
         if card.in_use {
             return Err(AccessError::InUse);
         }

@@ -45,6 +45,7 @@ pub(crate) trait Connection: Send {
     /// Goes on after a reset that was made elsewhere, without making another one.
     fn reconnect(&mut self) -> Result<(), AccessError>;
 
-    /// Gives back a card that is not the wanted one, as it is.
+    /// Gives back a card that is not wanted, without a reset. Its OpenPGP application was selected: what another program had selected
+    /// or verified may be lost.
     fn release(self: Box<Self>);
 }

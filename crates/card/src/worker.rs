@@ -2,6 +2,7 @@
 //! in a thread of its own, since the card may take long, or hang.
 
 mod pin;
+mod search;
 mod signing;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::session::{self, NotTried, OpenCard, OpenFault, PinState};
 use crate::transport::{AccessError, Connection, ReaderWithCard, Readers};
 
 use pin::KeptPin;
+use search::JudgedCard;
 
 /// Pause before a card is looked for again that could not be taken, or while pcscd is away: no event tells of these.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -120,6 +122,7 @@ pub(crate) struct Worker<R> {
     board: Arc<Board>,
     lock: CardLock,
     held: Option<HeldCard>,
+    judged: Vec<JudgedCard>,
     pin: Option<KeptPin>,
     /// Signatures that wait for the card to come back.
     waiting: Vec<SignOrder>,
@@ -137,6 +140,7 @@ impl<R: Readers> Worker<R> {
             settings,
             board,
             held: None,
+            judged: Vec::new(),
             pin: None,
             waiting: Vec::new(),
             look_at: None,
@@ -282,75 +286,6 @@ impl<R: Readers> Worker<R> {
         self.find(list, now);
     }
 
-    fn find(&mut self, list: Vec<ReaderWithCard>, now: Monotonic) {
-        let mut found = Vec::new();
-        let mut why = (NoCard::Missing, None);
-        for reader in list {
-            match self.try_reader(reader) {
-                Ok(Ok(held)) => found.push(held),
-                Ok(Err(NoCard::Missing)) => {}
-                Ok(Err(other)) => why = (other, None),
-                Err(OpenFault::Access(AccessError::NoService)) => return self.lose_service(now),
-                Err(OpenFault::Access(AccessError::InUse)) => why = (NoCard::InUse, None),
-                Err(OpenFault::Access(AccessError::Removed)) => {}
-                Err(fault) => why = (NoCard::Faulty, Some(fault.to_string())),
-            }
-        }
-        match found.pop() {
-            Some(held) if found.is_empty() => self.take(held, now),
-            None => self.miss(why.0, why.1, now),
-            Some(last) => {
-                for held in found.into_iter().chain([last]) {
-                    held.connection.release();
-                }
-                self.miss(NoCard::Several, None, now);
-            }
-        }
-    }
-
-    /// Takes the card of a reader and reads it. One that is not wanted is given back as it is.
-    fn try_reader(
-        &mut self,
-        reader: ReaderWithCard,
-    ) -> Result<Result<HeldCard, NoCard>, OpenFault> {
-        let mut connection = self.readers.connect(&reader.name)?;
-        let open = match session::open(&mut *connection) {
-            Ok(open) => open,
-            Err(fault) => {
-                connection.release();
-                return match fault {
-                    OpenFault::NotOpenPgp(_) => Ok(Err(NoCard::Missing)),
-                    OpenFault::NoKey => Ok(Err(NoCard::NoKey)),
-                    fault => Err(fault),
-                };
-            }
-        };
-        let named = self.settings.card;
-        let unwanted = if named.is_some_and(|named| !named.is(open.data.aid.as_bytes())) {
-            Some(NoCard::NotTheNamed)
-        } else if self
-            .settings
-            .key
-            .as_ref()
-            .is_some_and(|key| *key != open.key.fingerprint())
-        {
-            Some(NoCard::OtherKey)
-        } else {
-            None
-        };
-        Ok(match unwanted {
-            Some(why) => {
-                connection.release();
-                Err(why)
-            }
-            None => Ok(HeldCard {
-                connection,
-                reader,
-                open,
-            }),
-        })
-    }
-
     /// Holds this card from now on.
     fn take(&mut self, mut held: HeldCard, now: Monotonic) {
         let state = match self.fresh_state(&mut held) {
@@ -396,7 +331,8 @@ impl<R: Readers> Worker<R> {
         self.detail = detail;
         let order = self.lock.absent(why, now);
         self.obey(order, now);
-        if !matches!(why, NoCard::Missing) || self.lock.recovers() {
+        // Of all else an event tells.
+        if why.may_pass() || self.lock.recovers() {
             self.look_at = Some(now.after(PAUSE));
         }
     }
@@ -404,6 +340,8 @@ impl<R: Readers> Worker<R> {
     fn lose_service(&mut self, now: Monotonic) {
         self.held = None;
         self.detail = None;
+        // Another pcscd counts the cards anew.
+        self.judged.clear();
         self.lock.service_lost();
         self.look_at = Some(now.after(PAUSE));
     }

@@ -84,6 +84,7 @@ impl<R: Readers> Worker<R> {
             }
         }
         if self.held.is_none() {
+            self.judged.clear();
             self.look(now);
         }
         let state = self.lock.state();

@@ -550,6 +550,134 @@ fn only_the_card_and_the_key_that_the_file_names_are_taken() {
     assert_eq!(bench.state(), CardState::NoCard(NoCard::OtherKey));
 }
 
+/// Another card in a reader beside.
+fn put_beside(bench: &Bench, serial: u32) -> SimulatedReaders {
+    let beside = SimulatedReaders::new();
+    beside.card().serial = serial;
+    bench.card.card().beside = Some(beside.clone());
+    beside
+}
+
+#[test]
+fn a_card_beside_does_not_stop_the_return_of_the_kept_one() {
+    for is_first in [false, true] {
+        let mut bench = Bench::unlocked();
+        let beside = match is_first {
+            false => put_beside(&bench, 2),
+            true => {
+                // The kept card comes back in the reader that is listed first.
+                bench.card.card().serial = 2;
+                put_beside(&bench, 1)
+            }
+        };
+        bench.worker.carry_out(Order::Look, at(10));
+        assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
+        bench.card.stop_service();
+        bench.worker.carry_out(Order::Look, at(1000));
+        bench.card.card().service = true;
+        bench.worker.tick(at(1200));
+        assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
+        let tried = (bench.card.tried(), beside.tried());
+        assert_eq!(tried, if is_first { (1, 1) } else { (2, 0) });
+    }
+}
+
+#[test]
+fn a_card_that_is_not_wanted_is_connected_to_once() {
+    use nightlatch_core::settings::card::CardName;
+    let named = CardSettings {
+        card: CardName::parse("0006:00000002"),
+        ..CardSettings::default()
+    };
+    let other_key = CardSettings {
+        key: Some(AuthKey::Ed25519([1; 32]).fingerprint()),
+        ..CardSettings::default()
+    };
+    for (settings, why, has_key) in [
+        (named, NoCard::NotTheNamed, true),
+        (other_key, NoCard::OtherKey, true),
+        (CardSettings::default(), NoCard::NoKey, false),
+    ] {
+        let mut bench = Bench::with(settings);
+        bench.card.card().has_key = has_key;
+        bench.card.take_out();
+        bench.card.put_in();
+        bench.worker.carry_out(Order::Look, at(1000));
+        assert_eq!(bench.state(), CardState::NoCard(why));
+        let connected = bench.card.card().connected;
+        assert_eq!(bench.worker.deadline(), None, "{why:?}");
+        // Its own connection is an event too.
+        for moment in 1000..1010 {
+            bench.worker.carry_out(Order::Look, at(moment));
+        }
+        assert_eq!(bench.card.card().connected, connected, "{why:?}");
+        assert_eq!(bench.state(), CardState::NoCard(why));
+        // Another card, or the same one again; also after pcscd has begun to count anew.
+        bench.card.take_out();
+        bench.worker.carry_out(Order::Look, at(2000));
+        assert_eq!(bench.state(), CardState::NoCard(NoCard::Missing));
+        bench.card.put_in();
+        bench.worker.carry_out(Order::Look, at(2100));
+        assert_eq!(bench.card.card().connected, connected + 1);
+        let insertions = bench.card.card().insertions;
+        bench.card.stop_service();
+        bench.worker.carry_out(Order::Look, at(2200));
+        bench.card.card().service = true;
+        bench.card.card().insertions = insertions;
+        bench.worker.carry_out(Order::Look, at(2300));
+        assert_eq!(bench.card.card().connected, connected + 2);
+    }
+}
+
+#[test]
+fn a_key_that_another_program_has_made_is_found() {
+    let mut bench = Bench::new();
+    bench.card.card().has_key = false;
+    bench.card.take_out();
+    bench.card.put_in();
+    bench.worker.carry_out(Order::Look, at(1000));
+    assert_eq!(bench.state(), CardState::NoCard(NoCard::NoKey));
+    bench.card.card().has_key = true;
+    // The end of the other program is an event.
+    bench.worker.carry_out(Order::Look, at(60_000));
+    assert_eq!(bench.state(), CardState::Locked(LockReason::Start));
+}
+
+#[test]
+fn two_cards_are_several_until_one_is_taken_out() {
+    let mut bench = Bench::new();
+    bench.card.take_out();
+    bench.worker.carry_out(Order::Look, at(10));
+    bench.card.put_in();
+    let beside = put_beside(&bench, 2);
+    for moment in 20..30 {
+        bench.worker.carry_out(Order::Look, at(moment));
+        assert_eq!(bench.state(), CardState::NoCard(NoCard::Several));
+        assert_eq!(bench.worker.deadline(), None);
+    }
+    assert_eq!(beside.card().connected, 1);
+    beside.take_out();
+    bench.worker.carry_out(Order::Look, at(40));
+    assert_eq!(bench.state(), CardState::Locked(LockReason::Start));
+}
+
+#[test]
+fn a_card_that_is_in_use_is_polled_beside_one_that_is_not_wanted() {
+    use nightlatch_core::settings::card::CardName;
+    let mut bench = Bench::with(CardSettings {
+        card: CardName::parse("0006:00000002"),
+        ..CardSettings::default()
+    });
+    let beside = put_beside(&bench, 2);
+    beside.card().in_use = true;
+    bench.worker.carry_out(Order::Look, at(10));
+    assert_eq!(bench.state(), CardState::NoCard(NoCard::InUse));
+    beside.card().in_use = false;
+    let due = bench.worker.deadline().unwrap();
+    bench.worker.tick(due);
+    assert_eq!(bench.state(), CardState::Locked(LockReason::Start));
+}
+
 #[test]
 fn a_touch_that_is_needed_is_told() {
     let card = SimulatedReaders::new();
