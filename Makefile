@@ -21,10 +21,10 @@ build: man ## all that is installed: programs, manual pages, completions; `sudo 
 prefix ?= $(or $(PREFIX),/usr/local)
 PLACES := DESTDIR prefix bindir sbindir libdir mandir docdir sysconfdir localstatedir \
 	bashcompletiondir zshcompletiondir fishcompletiondir \
-	unitdir sysusersdir tmpfilesdir dbusdir initdir logrotatedir initramfsdir dracutdir mkinitcpiodir
+	unitdir sysusersdir tmpfilesdir dbusdir polkitdir initdir logrotatedir initramfsdir dracutdir mkinitcpiodir
 placed = $(foreach place,$(PLACES),$(if $($(place)),$(place)="$($(place))"))
 
-install: ## install what was built, into prefix (/usr/local), below DESTDIR; PACKAGES="common server client"
+install: ## install what was built, into prefix (/usr/local), below DESTDIR; PACKAGES="common server client" (and card)
 	@$(placed) scripts/install install $(PACKAGES)
 
 uninstall: ## remove it, except changed configuration, keys and state

@@ -7,10 +7,11 @@ use std::sync::OnceLock;
 use crate::{repository, text};
 
 /// The Debian packages of Nightlatch.
-pub const PACKAGES: [&str; 4] = [
+pub const PACKAGES: [&str; 5] = [
     "nightlatch",
     "nightlatch-server",
     "nightlatch-client",
+    "nightlatch-card",
     "nightlatch-mandos",
 ];
 

@@ -86,6 +86,19 @@ fn each_package_has_what_it_is_for() {
                 "/etc/nightlatch/client.conf",
             ],
         ),
+        (
+            "nightlatch-card",
+            vec![
+                "/usr/bin/nightlatch-card",
+                "/lib/systemd/system/nightlatch-card.service",
+                "/lib/systemd/system/nightlatch-card.socket",
+                "/lib/systemd/system/nightlatch-card-control.socket",
+                "/usr/lib/sysusers.d/nightlatch-card.conf",
+                "/usr/share/polkit-1/rules.d/nightlatch-card.rules",
+                "/etc/nightlatch/card.conf",
+                "/usr/share/man/man5/card.conf.5.gz",
+            ],
+        ),
     ] {
         let contents = contents(package);
         for path in paths {
@@ -94,6 +107,45 @@ fn each_package_has_what_it_is_for() {
                 "{package}: {path}"
             );
         }
+    }
+}
+
+/// The text of a script of a package.
+fn script(package: &str, name: &str) -> String {
+    let mut command = Command::new("dpkg-deb");
+    command.arg("--info").arg(file(package)).arg(name);
+    text(&mut command)
+}
+
+/// A restart locks the card, and the jobs of the night would wait for a person.
+#[test]
+#[ignore = "make deb-test builds the packages first"]
+fn the_sockets_of_the_card_are_enabled_and_an_upgrade_does_not_restart_its_agent() {
+    let installed = script("nightlatch-card", "postinst");
+    assert!(installed.contains("systemd-sysusers nightlatch-card.conf"));
+    for socket in ["nightlatch-card.socket", "nightlatch-card-control.socket"] {
+        let enabled = format!("deb-systemd-helper enable '{socket}'");
+        assert!(installed.contains(&enabled), "{installed}");
+    }
+    let started = installed
+        .lines()
+        .filter(|line| line.contains("deb-systemd-invoke"));
+    let started: Vec<&str> = started.map(str::trim).collect();
+    let sockets = ["card-control.socket", "card.socket"].map(|name| format!("'nightlatch-{name}'"));
+    assert_eq!(
+        started,
+        [format!(
+            "deb-systemd-invoke start {} >/dev/null || true",
+            sockets.join(" ")
+        )]
+    );
+    let removed = script("nightlatch-card", "prerm");
+    for (at, _) in removed.match_indices("deb-systemd-invoke stop") {
+        let condition = removed[..at].lines().rev().find(|line| line.contains("if "));
+        assert!(
+            condition.is_some_and(|line| line.contains("\"$1\" = remove")),
+            "{removed}"
+        );
     }
 }
 
@@ -154,6 +206,7 @@ fn programs_keep_their_tables_read_only() {
         ("nightlatch-server", "usr/sbin/nightlatchd"),
         ("nightlatch-client", "usr/sbin/nightlatch-boot"),
         ("nightlatch-client", "usr/sbin/nightlatch-agent"),
+        ("nightlatch-card", "usr/bin/nightlatch-card"),
     ] {
         text(
             Command::new("dpkg-deb")
@@ -188,7 +241,7 @@ fn make_install_puts_the_same_files_there_and_uninstall_takes_them_away() {
                     "unitdir=/lib/systemd/system",
                 ])
                 .args(["zshcompletiondir=/usr/share/zsh/vendor-completions"])
-                .arg("PACKAGES=server client common mandos")
+                .arg("PACKAGES=server client card common mandos")
                 .arg("libdir=/usr/lib/x86_64-linux-gnu")
                 .arg(format!("DESTDIR={}", folder.path().display())),
         )

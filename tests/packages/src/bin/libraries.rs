@@ -8,10 +8,11 @@ use std::process::ExitCode;
 
 use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 
-const PROGRAMS: [&str; 4] = [
+const PROGRAMS: [&str; 5] = [
     "nightlatch-server",
     "nightlatch-boot",
     "nightlatch-agent",
+    "nightlatch-card",
     "nightlatch-cli",
 ];
 
