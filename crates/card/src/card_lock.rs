@@ -278,7 +278,7 @@ impl CardLock {
         self.lost_tries = 0;
     }
 
-    /// The card is held and was read. `is_verified`: it says so itself, and nobody but the agent can have done it.
+    /// The card is held and was read. `is_verified`: it says so itself, which counts only for the card whose PIN is kept.
     pub(crate) fn present(&mut self, card: PresentCard, is_verified: bool) -> PinOrder {
         let fits = self.kept_for.as_ref().map(|kept| *kept == card.identity);
         let tries = card.tries;

@@ -314,7 +314,7 @@ impl<R: Readers> Worker<R> {
         self.obey(order, now);
     }
 
-    /// The card's word on its PIN. One that others have verified is reset: nobody has given the PIN to this agent.
+    /// The card's word on its PIN. One that is verified is reset, unless its PIN is kept: nobody has given it to this agent.
     fn fresh_state(&self, held: &mut HeldCard) -> Result<PinState, OpenFault> {
         let state = session::pin_state(&mut *held.connection, &held.open.data.limits)?;
         if state != PinState::Verified || self.lock.keeps(&held.identity()) {

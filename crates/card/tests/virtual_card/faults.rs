@@ -103,6 +103,26 @@ fn a_restart_of_pcscd_needs_no_person() {
 }
 
 #[test]
+fn a_pcscd_that_hangs_is_not_shown_as_an_unlocked_card() {
+    let Some(world) = World::unlocked(ED25519) else {
+        return;
+    };
+    world.signal_pcscd("STOP");
+    assert!(!world.sign("hangs").status.success());
+    world.wait("the state of a card that hangs", || {
+        world.status(&["check"]) == 13
+    });
+    let status = String::from_utf8(world.run(&["status"]).stdout).unwrap();
+    assert!(
+        status.contains("pcscd or the card does not answer"),
+        "{status}"
+    );
+    world.signal_pcscd("CONT");
+    world.wait("the card", || world.status(&["check"]) == 0);
+    assert!(world.sign("after").status.success());
+}
+
+#[test]
 fn a_locked_card_refuses_at_once() {
     let Some(world) = World::with_agent(ED25519) else {
         return;

@@ -102,6 +102,13 @@ impl World {
         kill(&mut self.pcscd);
     }
 
+    /// Stops pcscd where it is (STOP), or lets it go on (CONT).
+    pub(crate) fn signal_pcscd(&self, signal: &str) {
+        let process = self.pcscd.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &process]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// `settings` are lines of card.conf.
     pub(crate) fn start_agent(&mut self, settings: &str) {
         let conf = format!("[card]\nnamespaces = file\n{settings}\n");
