@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nightlatch_core::time::Monotonic;
 
-use super::{HeldCard, Worker};
+use super::{HeldCard, PAUSE, Worker};
 use crate::card_lock::NoCard;
 use crate::session::{self, OpenFault};
 use crate::transport::{AccessError, ReaderWithCard, Readers};
@@ -13,18 +13,26 @@ use crate::transport::{AccessError, ReaderWithCard, Readers};
 /// first event after this time such a card is looked at again.
 const KEY_AGAIN: Duration = Duration::from_secs(10);
 
-/// A card that is not wanted. It is left alone until it is taken out: a connection keeps other programs from it, and a selection
-/// may drop what they have verified.
+/// A card that is not wanted, or does not work. One that is not wanted is left alone until it is taken out: a connection keeps other
+/// programs from it, and a selection may drop what they have verified.
 #[derive(Debug)]
 pub(super) struct JudgedCard {
     reader: ReaderWithCard,
     why: NoCard,
+    detail: Option<String>,
     at: Monotonic,
 }
 
 impl JudgedCard {
+    /// True when it is to be looked at again, though it was not taken out.
     fn is_due(&self, now: Monotonic) -> bool {
-        matches!(self.why, NoCard::NoKey | NoCard::OtherKey) && now.since(self.at) >= KEY_AGAIN
+        let age = now.since(self.at);
+        match self.why {
+            NoCard::NoKey | NoCard::OtherKey => age >= KEY_AGAIN,
+            // The agent's own connection is an event, which must not cause the next one at once.
+            NoCard::Faulty => age >= PAUSE,
+            _ => false,
+        }
     }
 }
 
@@ -35,15 +43,15 @@ impl<R: Readers> Worker<R> {
         let mut why = (NoCard::Missing, None);
         for reader in list {
             let known = self.judged.iter().find(|card| card.reader == reader);
-            let seen = match known.map(|card| card.why) {
-                Some(why) => (why, None),
+            let seen = match known {
+                Some(card) => (card.why, card.detail.clone()),
                 None => match self.try_reader(&reader) {
                     Ok(Ok(held)) => {
                         found.push(held);
                         continue;
                     }
                     Ok(Err(why)) => {
-                        self.judge(reader, why, now);
+                        self.judge(reader, why, None, now);
                         (why, None)
                     }
                     Err(OpenFault::Access(AccessError::NoService)) => {
@@ -51,7 +59,11 @@ impl<R: Readers> Worker<R> {
                     }
                     Err(OpenFault::Access(AccessError::InUse)) => (NoCard::InUse, None),
                     Err(OpenFault::Access(AccessError::Removed)) => (NoCard::Missing, None),
-                    Err(fault) => (NoCard::Faulty, Some(fault.to_string())),
+                    Err(fault) => {
+                        let detail = Some(fault.to_string());
+                        self.judge(reader, NoCard::Faulty, detail.clone(), now);
+                        (NoCard::Faulty, detail)
+                    }
                 },
             };
             // One that may still turn out to be the wanted card counts for most.
@@ -73,7 +85,7 @@ impl<R: Readers> Worker<R> {
         }
         for held in found {
             if chosen.is_none() {
-                self.judge(held.reader, NoCard::Several, now);
+                self.judge(held.reader, NoCard::Several, None, now);
             }
             held.connection.release();
         }
@@ -83,19 +95,31 @@ impl<R: Readers> Worker<R> {
         }
     }
 
-    fn judge(&mut self, reader: ReaderWithCard, why: NoCard, at: Monotonic) {
-        self.judged.push(JudgedCard { reader, why, at });
+    fn judge(
+        &mut self,
+        reader: ReaderWithCard,
+        why: NoCard,
+        detail: Option<String>,
+        at: Monotonic,
+    ) {
+        self.judged.push(JudgedCard {
+            reader,
+            why,
+            detail,
+            at,
+        });
     }
 
     /// Forgets what may be otherwise now.
     fn review_judged(&mut self, list: &[ReaderWithCard], now: Monotonic) {
         let is_judged =
             |reader: &ReaderWithCard| self.judged.iter().any(|card| card.reader == *reader);
-        let is_same = self.judged.iter().all(|card| list.contains(&card.reader))
-            && list.iter().all(is_judged);
+        let is_left = |card: &JudgedCard| list.contains(&card.reader) && !card.is_due(now);
+        // With another card there may be another choice.
+        let is_same = self.judged.iter().all(is_left) && list.iter().all(is_judged);
         self.judged.retain(|card| {
             let is_choice = card.why == NoCard::Several;
-            list.contains(&card.reader) && !card.is_due(now) && (is_same || !is_choice)
+            is_left(card) && (is_same || !is_choice)
         });
     }
 

@@ -630,6 +630,31 @@ fn a_card_that_is_not_wanted_is_connected_to_once() {
 }
 
 #[test]
+fn a_faulty_card_is_connected_to_five_times_a_second_and_not_with_each_event() {
+    let mut bench = Bench::new();
+    for _ in 0..100 {
+        let fault = AccessError::Faulty("mute".to_owned());
+        bench.card.fail(0xa4, fault);
+    }
+    bench.card.take_out();
+    bench.card.put_in();
+    let before = bench.card.card().connected;
+    // A connection is an event itself.
+    for moment in 100..110 {
+        bench.worker.carry_out(Order::Look, at(moment * 10));
+        assert_eq!(bench.state(), CardState::NoCard(NoCard::Faulty));
+        let detail = bench.board.read().detail.clone().unwrap();
+        assert!(detail.contains("mute"), "{detail}");
+    }
+    assert_eq!(bench.card.card().connected, before + 1);
+    bench.card.card().instead.clear();
+    let due = bench.worker.deadline().unwrap();
+    assert!(due <= at(1290 + 200), "{due:?}");
+    bench.worker.tick(due);
+    assert_eq!(bench.state(), CardState::Locked(LockReason::Start));
+}
+
+#[test]
 fn a_key_that_another_program_has_made_is_found() {
     let mut bench = Bench::new();
     bench.card.card().has_key = false;
