@@ -36,6 +36,7 @@ fn access(error: Error) -> AccessError {
         | Error::UnknownReader => AccessError::Removed,
         Error::ResetCard => AccessError::Reset,
         Error::SharingViolation => AccessError::InUse,
+        Error::SecurityViolation => AccessError::Refused,
         other => AccessError::Faulty(other.to_string()),
     }
 }
@@ -173,5 +174,18 @@ fn watch_service(context: &Context, orders: &SyncSender<Order>) -> Result<(), Er
         if orders.send(Order::Look).is_err() {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_by_polkit_names_the_rule_that_mends_it() {
+        let error = access(Error::SecurityViolation);
+        assert_eq!(error, AccessError::Refused);
+        let file = "/usr/share/polkit-1/rules.d/nightlatch-card.rules";
+        assert!(error.to_string().contains(file), "{error}");
     }
 }

@@ -13,6 +13,10 @@ pub(crate) enum AccessError {
     Reset,
     #[error("another program uses the card")]
     InUse,
+    #[error(
+        "pcscd refuses this user: polkit needs the rule /usr/share/polkit-1/rules.d/nightlatch-card.rules, which the package installs"
+    )]
+    Refused,
     #[error("the card or its reader does not work: {0}")]
     Faulty(String),
 }
