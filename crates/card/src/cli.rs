@@ -53,7 +53,9 @@ pub(crate) enum CardVerb {
     Check(CheckOptions),
     /// Run a command that uses the card's key
     ///
-    /// SSH_AUTH_SOCK leads it to the agent, and its exit status is passed on. Without an unlocked card the command is not run.
+    /// SSH_AUTH_SOCK leads it to the agent, and its exit status is passed on. Without an unlocked card the command is not run, and the
+    /// first line on standard error begins with "nightlatch-card: not run:". The statuses of check may be the command's own too, as
+    /// rsync's are: run check first to tell them apart.
     #[command(after_help = "Examples:
   nightlatch card exec -- rsync -a web1:/etc/ /backup/web1/etc/
   nightlatch card exec --wait 10m -- rsnapshot daily")]

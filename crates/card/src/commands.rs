@@ -24,14 +24,17 @@ use crate::cli::{CheckOptions, ControlOptions, ExecOptions, StatusOptions, Unloc
 use crate::control::{AnswerWord, ControlAnswer, ControlRequest, MAX_PIN};
 use crate::report::{StateWord, StatusReport};
 
-/// Time for the agent to answer. It answers from memory, but for a PIN.
+/// Time for the agent to carry out a request that needs the card.
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// Time for the agent to tell its state, from memory. Longer than its first look at the card may take.
+const STATUS_ANSWER: Duration = Duration::from_secs(10);
 
 /// Pause between two looks at a state that is waited for.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The longest answer in bytes: a key of RSA with 4096 bits has some 750.
-const MAX_ANSWER: u64 = 64 * 1024;
+const MAX_ANSWER: usize = 64 * 1024;
 
 /// The exit statuses of env(1) for a command that cannot be run, and for one that is not there.
 const CANNOT_RUN: u8 = 126;
@@ -66,11 +69,25 @@ pub(crate) fn check(options: &CheckOptions) -> Result<u8, Failure> {
     unlocked(&options.control, options.wait.wait).map(|()| 0)
 }
 
-/// Runs a command that uses the agent. Returns only when it could not be run.
+/// Runs a command that uses the agent. Returns only when it could not be run. The first line on standard error says so then: the
+/// command has statuses of its own.
 pub(crate) fn exec(options: &ExecOptions) -> Result<u8, Failure> {
-    unlocked(&options.control, options.wait.wait)?;
+    let failure = match unlocked(&options.control, options.wait.wait) {
+        Ok(()) => run(options),
+        Err(failure) => failure,
+    };
+    let mut text = format!("nightlatch-card: not run: {failure}\n");
+    if let Some(hint) = failure.hint_text() {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    // Without standard error the status has to do.
+    let _ = io::stderr().write_all(text.as_bytes());
+    Ok(failure.exit())
+}
+
+fn run(options: &ExecOptions) -> Failure {
     let Some((program, arguments)) = options.command.split_first() else {
-        return Err(Failure::new(EX_USAGE, "expected a command"));
+        return Failure::new(EX_USAGE, "expected a command");
     };
     let mut command = Command::new(program);
     command
@@ -82,7 +99,7 @@ pub(crate) fn exec(options: &ExecOptions) -> Result<u8, Failure> {
         _ => CANNOT_RUN,
     };
     let what = format!("cannot run {}", program.to_string_lossy());
-    Err(Failure::new(exit, what).because(error))
+    Failure::new(exit, what).because(error)
 }
 
 /// Prints the public key.
@@ -274,9 +291,13 @@ fn exchange(
             .because(error)
             .hint("start it with `systemctl start nightlatch-card.socket`")
     })?;
-    let until = clock::now().mono.after(ANSWER);
+    let limit = match request {
+        ControlRequest::Status => STATUS_ANSWER,
+        ControlRequest::Lock | ControlRequest::Unlock { .. } => ANSWER,
+    };
+    let until = clock::now().mono.after(limit);
     let mut talk = || {
-        stream.set_write_timeout(Some(ANSWER))?;
+        stream.set_write_timeout(Some(limit))?;
         stream.write_all(format!("{request}\n").as_bytes())?;
         if let Some(pin) = pin {
             stream.write_all(pin.expose())?;
@@ -286,10 +307,19 @@ fn exchange(
     };
     let text = talk().map_err(|error| {
         let exit = match error.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => EX_TEMPFAIL,
+            // The same as for a missing agent: monitorings and `--wait` go by it.
+            io::ErrorKind::TimedOut
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::UnexpectedEof => StateWord::NoService.exit(),
+            io::ErrorKind::InvalidData => EX_PROTOCOL,
             _ => EX_OSERR,
         };
-        Failure::new(exit, "the agent does not answer").because(error)
+        Failure::new(exit, "the agent does not answer")
+            .because(error)
+            .hint("look at it with `systemctl status nightlatch-card`")
     })?;
     match text.is_empty() {
         false => Ok(text),
@@ -300,10 +330,81 @@ fn exchange(
     }
 }
 
-fn read_answer(stream: &UnixStream, until: Monotonic) -> io::Result<String> {
-    let left = until.since(clock::now().mono).max(Duration::from_millis(1));
-    stream.set_read_timeout(Some(left))?;
-    let mut text = String::new();
-    stream.take(MAX_ANSWER).read_to_string(&mut text)?;
-    Ok(text)
+fn read_answer(mut stream: &UnixStream, until: Monotonic) -> io::Result<String> {
+    let mut answer = Vec::new();
+    let mut part = [0; 1024];
+    while answer.len() < MAX_ANSWER {
+        let left = until.since(clock::now().mono).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(read) => answer.extend_from_slice(&part[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    String::from_utf8(answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// A socket at which each caller meets `agent`.
+    fn listen(folder: &Path, agent: impl Fn(usize, UnixStream) + Send + 'static) -> ControlOptions {
+        let control = folder.join("control");
+        let listener = UnixListener::bind(&control).unwrap();
+        thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                agent(number, stream.unwrap());
+            }
+        });
+        ControlOptions { control }
+    }
+
+    #[test]
+    fn a_missing_agent_and_one_that_does_not_answer_have_the_same_status() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = ControlOptions {
+            control: folder.path().join("missing"),
+        };
+        let left = ControlOptions {
+            control: folder.path().join("left"),
+        };
+        drop(UnixListener::bind(&left.control).unwrap());
+        // Closed with the request unread, which is a reset.
+        let resets = listen(folder.path(), |_, stream| drop(stream));
+        let other = tempfile::tempdir().unwrap();
+        let silent = listen(other.path(), |_, stream| std::mem::forget(stream));
+        for options in [missing, left, resets, silent] {
+            let failure = unlocked(&options, Duration::ZERO).unwrap_err();
+            assert_eq!(failure.exit(), 13, "{options:?}: {failure}");
+        }
+    }
+
+    #[test]
+    fn to_wait_goes_on_while_the_agent_is_broken() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = listen(folder.path(), |number, mut stream| {
+            if number > 2 {
+                let _ = stream.read(&mut [0; 64]);
+                let _ = stream.write_all(b"state unlocked\ntext the card is unlocked\n");
+            }
+        });
+        let waited = unlocked(&options, Duration::from_secs(60));
+        assert!(waited.is_ok(), "{waited:?}");
+    }
+
+    #[test]
+    fn an_answer_of_another_version_is_no_missing_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = listen(folder.path(), |_, mut stream| {
+            let _ = stream.read(&mut [0; 64]);
+            let _ = stream.write_all(b"\xff\n");
+        });
+        let failure = unlocked(&options, Duration::from_secs(60)).unwrap_err();
+        assert_eq!(failure.exit(), EX_PROTOCOL);
+    }
 }
