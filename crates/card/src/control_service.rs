@@ -21,7 +21,7 @@ use crate::control::{AnswerWord, ControlAnswer, ControlRequest, MAX_LINE};
 use crate::log;
 use crate::report::{Sentence, StatusReport};
 use crate::session::NotTried;
-use crate::slots::Slots;
+use crate::slots::{Slot, Slots};
 use crate::worker::{Order, UnlockEnd};
 
 /// Time for a caller to send its line and its PIN, and to take the answer.
@@ -51,15 +51,14 @@ impl ControlService {
         loop {
             let accepted = listener.accept().and_then(|(stream, _)| {
                 let peer = PeerCredentials::of(&stream)?;
-                let Some(slot) = self.slots.take(peer.user, stream.try_clone()?) else {
+                let Some(slot) = self.take(peer.user, &stream)? else {
                     return Ok(());
                 };
                 let service = Arc::clone(self);
                 let thread = thread::Builder::new().name("caller".to_owned());
                 thread.spawn(move || {
-                    let _slot = slot;
                     // A caller that goes away misses its answer.
-                    let _ = service.serve(stream, &peer);
+                    let _ = service.serve(stream, &peer, &slot);
                 })?;
                 Ok(())
             });
@@ -70,8 +69,15 @@ impl ControlService {
         }
     }
 
-    fn serve(&self, mut stream: UnixStream, peer: &PeerCredentials) -> io::Result<()> {
+    fn take(&self, user: u32, stream: &UnixStream) -> io::Result<Option<Slot>> {
+        let is_trusted = self.access.may_unlock(user);
+        Ok(self.slots.take(user, is_trusted, stream.try_clone()?))
+    }
+
+    fn serve(&self, mut stream: UnixStream, peer: &PeerCredentials, slot: &Slot) -> io::Result<()> {
         let line = read_line(&mut stream, MAX_LINE, CALLER)?;
+        // Until here it makes room for others.
+        slot.set_idle(false);
         let request = ControlRequest::parse(&line).ok_or(io::ErrorKind::InvalidData)?;
         let answer = match request {
             ControlRequest::Status if self.access.may_use(peer, &SystemUsers) => {

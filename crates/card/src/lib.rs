@@ -1,7 +1,8 @@
 //! nightlatch-card: an SSH agent on an OpenPGP card, for machines without people, and the commands that unlock it and ask for its
 //! state (docs/decisions/0190).
 //!
-//! The PIN is in the memory of the agent only: it stands in no argument, environment, message or file.
+//! The agent keeps the PIN in its locked memory. It stands in no argument, environment, log or file; on its way it crosses the
+//! control socket and the memory of pcscd.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -19,6 +20,7 @@ mod key;
 mod log;
 mod pcsc_readers;
 pub mod purpose;
+mod repeats;
 mod report;
 mod service;
 mod session;

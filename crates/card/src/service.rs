@@ -3,8 +3,8 @@
 
 use std::io::{self, Read as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::card_lock::CardState;
 use crate::key::SignFault;
 use crate::log;
 use crate::purpose::{Purpose, UnknownPurpose};
+use crate::repeats::Repeats;
 use crate::report::Sentence;
 use crate::slots::{Slot, Slots};
 use crate::worker::{Order, SignOrder, SignRefusal};
@@ -43,6 +44,9 @@ pub(crate) struct Service {
     pub(crate) access: AccessRules,
     pub(crate) namespaces: Vec<String>,
     pub(crate) slots: Slots,
+    /// Clients whose user is being looked up. One that may not use the card takes no place of those who may.
+    pub(crate) newcomers: Slots,
+    pub(crate) refused: Mutex<Repeats>,
 }
 
 /// A request that is refused, for the log. The protocol has no room for the reason.
@@ -79,28 +83,49 @@ impl Service {
     }
 
     fn start(self: &Arc<Self>, stream: UnixStream, peer: PeerCredentials) -> io::Result<()> {
-        let Some(slot) = self.slots.take(peer.user, stream.try_clone()?) else {
-            log::info(&format!("user {} has too many clients", peer.user));
+        let is_trusted = self.access.may_unlock(peer.user);
+        let newcomer = self
+            .newcomers
+            .take(peer.user, is_trusted, stream.try_clone()?);
+        let Some(newcomer) = newcomer else {
+            self.log_refused(peer.user, "has too many clients");
             return Ok(());
         };
         let service = Arc::clone(self);
         let thread = thread::Builder::new()
             .name("client".to_owned())
             .stack_size(STACK);
-        thread.spawn(move || service.serve(stream, &peer, &slot))?;
+        thread.spawn(move || service.serve(stream, &peer, newcomer))?;
         Ok(())
     }
 
-    fn serve(&self, mut stream: UnixStream, peer: &PeerCredentials, slot: &Slot) {
+    fn serve(&self, mut stream: UnixStream, peer: &PeerCredentials, newcomer: Slot) {
         if !self.access.may_use(peer, &SystemUsers) {
-            let user = peer.user;
-            log::info(&format!(
-                "user {user} may not use the card: name it in `users` or a group of it in `groups` of card.conf"
-            ));
+            self.log_refused(
+                peer.user,
+                "may not use the card: name it in `users` or a group of it in `groups` of card.conf",
+            );
             return;
         }
+        let is_trusted = self.access.may_unlock(peer.user);
+        let Ok(copy) = stream.try_clone() else {
+            return;
+        };
+        let Some(slot) = self.slots.take(peer.user, is_trusted, copy) else {
+            self.log_refused(peer.user, "has too many clients");
+            return;
+        };
+        drop(newcomer);
         // A client that goes away, or is too slow, ends its own thread only.
-        let _ = self.talk(&mut stream, peer, slot);
+        let _ = self.talk(&mut stream, peer, &slot);
+    }
+
+    /// A user can cause it as often as it likes, and must not fill the log.
+    fn log_refused(&self, user: u32, why: &str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.is_new(user, clock::now().mono) {
+            log::info(&format!("user {user} {why}"));
+        }
     }
 
     fn talk(&self, stream: &mut UnixStream, peer: &PeerCredentials, slot: &Slot) -> io::Result<()> {

@@ -7,9 +7,8 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -79,6 +78,8 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
         access: access.clone(),
         namespaces: settings.namespaces,
         slots: Slots::default(),
+        newcomers: Slots::default(),
+        refused: Mutex::default(),
     });
     spawn("agent", move || service.accept_all(&sockets.agent))?;
     let control = Arc::new(ControlService {

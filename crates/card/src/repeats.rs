@@ -1,0 +1,48 @@
+//! Limits a message that one user can cause as often as it likes. Pure, with `now` as argument.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nightlatch_core::time::Monotonic;
+
+/// The time for which the same user causes no second message.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// The greatest number of users within that time. Messages about further ones are left out.
+const MAX_USERS: usize = 64;
+
+/// When each user last caused a message.
+#[derive(Debug, Default)]
+pub(crate) struct Repeats(BTreeMap<u32, Monotonic>);
+
+impl Repeats {
+    /// True when a message about this user is to be written.
+    pub(crate) fn is_new(&mut self, user: u32, now: Monotonic) -> bool {
+        self.0.retain(|_, last| now.since(*last) < SILENCE);
+        if self.0.contains_key(&user) || self.0.len() >= MAX_USERS {
+            return false;
+        }
+        self.0.insert(user, now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_named_once_in_a_minute_and_many_users_take_no_more_memory() {
+        let start = nightlatch_sys::clock::now().mono;
+        let mut repeats = Repeats::default();
+        assert!(repeats.is_new(1000, start));
+        assert!(!repeats.is_new(1000, start.after(SILENCE / 2)));
+        assert!(repeats.is_new(1001, start.after(SILENCE / 2)));
+        assert!(repeats.is_new(1000, start.after(SILENCE)));
+        for user in 0..1000 {
+            repeats.is_new(user, start.after(SILENCE));
+        }
+        assert_eq!(repeats.0.len(), MAX_USERS);
+        assert!(repeats.is_new(999, start.after(SILENCE * 3)));
+    }
+}
