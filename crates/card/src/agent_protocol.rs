@@ -4,7 +4,7 @@
 //! frame    uint32 length, then that many bytes: byte type, contents
 //! 11       request the identities          -> 12 number, (key, comment)*
 //! 13       key, data, uint32 flags         -> 14 signature
-//! 27       extension: name, contents; session-bind@openssh.com is read -> 6
+//! 27       extension: name, contents; session-bind@openssh.com is read -> 5
 //! others   (adding and removing keys, locking) -> 5
 //! ```
 

@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 /// The data of one short command.
 const SHORT: usize = 255;
 
-/// What a chain of commands may carry. OpenPGP cards have no limit of their own for it; this one ends requests that no card computes on.
+/// What a chain of commands may carry. A card does not say its limit for all parts together, and some have one: Gnuk takes 256
+/// bytes, and answers more with a status. This one ends requests that no card computes on.
 const MAX_CHAIN: usize = 4096;
 
 /// The bytes of an extended command beside its data: header, length, expected length.
