@@ -92,7 +92,11 @@ impl ControlService {
                 let pin = Secret::new(std::mem::take(&mut *pin));
                 format!("{}\n", self.unlock(pin, by, peer.user))
             }
-            _ => {
+            refused => {
+                if let ControlRequest::Unlock { length, .. } = refused {
+                    // To close a socket with unread bytes would drop the answer.
+                    read_exact(&mut stream, &mut Zeroizing::new(vec![0; length]), CALLER)?;
+                }
                 let text = format!("user {} may not do this", peer.user);
                 format!("{}\n", ControlAnswer::new(AnswerWord::NotAllowed, text))
             }
