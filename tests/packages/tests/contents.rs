@@ -141,7 +141,10 @@ fn the_sockets_of_the_card_are_enabled_and_an_upgrade_does_not_restart_its_agent
     );
     let removed = script("nightlatch-card", "prerm");
     for (at, _) in removed.match_indices("deb-systemd-invoke stop") {
-        let condition = removed[..at].lines().rev().find(|line| line.contains("if "));
+        let condition = removed[..at]
+            .lines()
+            .rev()
+            .find(|line| line.contains("if "));
         assert!(
             condition.is_some_and(|line| line.contains("\"$1\" = remove")),
             "{removed}"
