@@ -30,17 +30,18 @@ use nightlatch_core::error_chain::format_error;
 use nightlatch_core::key_id::KeyId;
 use nightlatch_core::secret_name::SecretName;
 use nightlatch_core::secret_rejection::{Rejection, RejectionReason};
-use nightlatch_core::settings::agent::AllowedCaller;
+use nightlatch_core::settings::caller::AllowedCaller;
 use nightlatch_openpgp::{AdminKeys, MAX_KEY_FILE, SecretKey};
 use nightlatch_proto::local::{LocalAnswer, LocalFailure, LocalFailureKind, LocalRequest};
 use nightlatch_sys::clock;
 use nightlatch_sys::peers::PeerCredentials;
+use nightlatch_sys::users::SystemUsers;
 
 use crate::files::{self, Access};
 use crate::log::Log;
 use crate::reporter::Reporter;
 
-use access::{AccessRules, SystemUsers};
+use access::AccessRules;
 use answers::Answers;
 use arrivals::{Arrival, Arrivals};
 use asker::ServerAnswer;

@@ -1,45 +1,23 @@
 //! Who may use the card, by the kernel's word for who a peer is.
 
-use std::io;
-
+use nightlatch_core::settings::caller::AllowedCaller;
 use nightlatch_core::settings::card::CardSettings;
 use nightlatch_sys::peers::PeerCredentials;
-use nightlatch_sys::privileges;
+use nightlatch_sys::users::{UserDatabase, is_among};
 
 /// The rules of card.conf.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessRules {
     /// The agent's own user.
     own: u32,
-    users: Vec<String>,
-    groups: Vec<String>,
-}
-
-/// The users and groups of a machine by name.
-pub(crate) trait UserDatabase {
-    fn user_id(&self, name: &str) -> io::Result<Option<u32>>;
-    fn group_id(&self, name: &str) -> io::Result<Option<u32>>;
-}
-
-/// The database of this machine.
-pub(crate) struct SystemUsers;
-
-impl UserDatabase for SystemUsers {
-    fn user_id(&self, name: &str) -> io::Result<Option<u32>> {
-        Ok(privileges::account(name)?.map(|account| account.uid))
-    }
-
-    fn group_id(&self, name: &str) -> io::Result<Option<u32>> {
-        privileges::group_id(name)
-    }
+    allow: Vec<AllowedCaller>,
 }
 
 impl AccessRules {
     pub(crate) fn new(own: u32, settings: &CardSettings) -> Self {
         Self {
             own,
-            users: settings.users.clone(),
-            groups: settings.groups.clone(),
+            allow: settings.allow.clone(),
         }
     }
 
@@ -51,18 +29,14 @@ impl AccessRules {
     /// True for those who may list the key, have something signed, and ask for the state. Names are looked up now: a user may
     /// have been made since the agent was started. A database that fails allows nobody.
     pub(crate) fn may_use(&self, peer: &PeerCredentials, database: &impl UserDatabase) -> bool {
-        if self.may_unlock(peer.user) {
-            return true;
-        }
-        let is_user =
-            |name: &String| matches!(database.user_id(name), Ok(Some(id)) if id == peer.user);
-        let is_group = |name: &String| matches!(database.group_id(name), Ok(Some(id)) if peer.groups.contains(&id));
-        self.users.iter().any(is_user) || self.groups.iter().any(is_group)
+        self.may_unlock(peer.user) || is_among(peer, &self.allow, database).unwrap_or(false)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     /// `backup` is the user 34, `operators` the group 37; to look up `broken` fails.
@@ -85,8 +59,11 @@ mod tests {
     #[test]
     fn those_that_are_named_may_use_it_and_only_root_and_its_own_user_unlock_it() {
         let settings = CardSettings {
-            users: vec!["broken".to_owned(), "backup".to_owned()],
-            groups: vec!["operators".to_owned()],
+            allow: vec![
+                AllowedCaller::User("broken".to_owned()),
+                AllowedCaller::User("backup".to_owned()),
+                AllowedCaller::Group("operators".to_owned()),
+            ],
             ..CardSettings::default()
         };
         let rules = AccessRules::new(990, &settings);

@@ -258,9 +258,8 @@ fn ask(control: &Path) -> Result<StatusReport, Failure> {
         Some(ControlAnswer {
             word: AnswerWord::NotAllowed,
             text,
-        }) => Failure::new(EX_NOPERM, text).hint(
-            "name the user in `users`, or a group of it in `groups`, of /etc/nightlatch/card.conf",
-        ),
+        }) => Failure::new(EX_NOPERM, text)
+            .hint("name the user, or a group of it, in `allow` of /etc/nightlatch/card.conf"),
         _ => Failure::new(EX_PROTOCOL, error.to_string()),
     })
 }

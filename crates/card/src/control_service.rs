@@ -12,9 +12,10 @@ use nightlatch_core::secret::Secret;
 use nightlatch_sys::clock;
 use nightlatch_sys::local_stream::{read_exact, read_line, write_all};
 use nightlatch_sys::peers::PeerCredentials;
+use nightlatch_sys::users::SystemUsers;
 use zeroize::Zeroizing;
 
-use crate::access::{AccessRules, SystemUsers};
+use crate::access::AccessRules;
 use crate::board::Board;
 use crate::card_lock::{CardState, TriedBy};
 use crate::control::{AnswerWord, ControlAnswer, ControlRequest, MAX_LINE};

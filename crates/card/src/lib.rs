@@ -36,33 +36,16 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use nightlatch_console::failure::{EX_USAGE, Failure};
-use nightlatch_console::output;
+use nightlatch_console::exit;
+use nightlatch_console::failure::Failure;
 
 use cli::{CardVerb, Cli};
 
 /// Runs the command line `arguments`, the program's name first, and says how it ended.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let printed = error.print();
-            return ExitCode::from(match printed.map_err(output::failure) {
-                _ if error.use_stderr() => EX_USAGE,
-                Ok(()) => 0,
-                Err(failure) => {
-                    failure.report();
-                    failure.exit()
-                }
-            });
-        }
-    };
-    match dispatch(&cli.verb) {
-        Ok(status) => ExitCode::from(status),
-        Err(failure) => {
-            failure.report();
-            ExitCode::from(failure.exit())
-        }
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => exit::ended(dispatch(&cli.verb)),
+        Err(error) => exit::unread(&error),
     }
 }
 

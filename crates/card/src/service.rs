@@ -11,8 +11,9 @@ use std::time::Duration;
 use nightlatch_sys::clock;
 use nightlatch_sys::local_stream::{read_exact, write_all};
 use nightlatch_sys::peers::PeerCredentials;
+use nightlatch_sys::users::SystemUsers;
 
-use crate::access::{AccessRules, SystemUsers};
+use crate::access::AccessRules;
 use crate::agent_protocol::{AgentAnswer, AgentRequest, MAX_FRAME, SignRequest};
 use crate::board::Board;
 use crate::card_lock::CardState;
@@ -103,7 +104,7 @@ impl Service {
         if !self.access.may_use(peer, &SystemUsers) {
             self.log_refused(
                 peer.user,
-                "may not use the card: name it in `users` or a group of it in `groups` of card.conf",
+                "may not use the card: name it, or a group of it, in `allow` of card.conf",
             );
             return;
         }

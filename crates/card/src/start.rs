@@ -289,7 +289,7 @@ mod tests {
         let faulty = read_settings(&path).unwrap_err();
         assert_eq!(faulty.exit(), EX_CONFIG);
         assert_eq!(faulty.to_string().lines().count(), 2);
-        fs::write(&path, "[card]\nusers = backup\n").unwrap();
-        assert_eq!(read_settings(&path).unwrap().users, ["backup"]);
+        fs::write(&path, "[card]\nallow = backup\n").unwrap();
+        assert_eq!(read_settings(&path).unwrap().allow.len(), 1);
     }
 }

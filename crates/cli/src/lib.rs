@@ -15,8 +15,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use nightlatch_bus::block_on;
-use nightlatch_console::failure::{EX_USAGE, Failure};
-use nightlatch_console::output;
+use nightlatch_console::exit;
+use nightlatch_console::failure::Failure;
 use nightlatch_fleet::verbs::{self, check_config};
 use nightlatch_fleet::{ctl, monitor, rehearsals};
 use nightlatch_machine::{check, enroll, get, image, keygen, network};
@@ -40,28 +40,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let parsed = command.try_get_matches_from(arguments);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are what was asked for; clap knows which stream and which colour.
-            let printed = error.print();
-            return ExitCode::from(match printed.map_err(output::failure) {
-                _ if error.use_stderr() => EX_USAGE,
-                Ok(()) => 0,
-                Err(failure) => {
-                    failure.report();
-                    failure.exit()
-                }
-            });
-        }
+        Err(error) => return exit::unread(&error),
     };
     // Where the system forbids it, keys and passwords are no worse off than in any other program.
     let _ = nightlatch_sys::memory::forbid_core_dumps();
-    match dispatch(cli.verb) {
-        Ok(status) => ExitCode::from(status),
-        Err(failure) => {
-            failure.report();
-            ExitCode::from(failure.exit())
-        }
-    }
+    exit::ended(dispatch(cli.verb))
 }
 
 /// The command line's definition, for who describes it.

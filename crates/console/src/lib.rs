@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ask;
+pub mod exit;
 pub mod failure;
 pub mod output;
 pub mod report;

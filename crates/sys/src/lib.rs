@@ -34,4 +34,5 @@ pub mod trusted;
 // Of 32-bit ARM the functions are others, and libgcc stays.
 #[cfg(all(panic = "abort", not(target_arch = "arm")))]
 mod unwinder;
+pub mod users;
 pub mod wiping;

@@ -195,7 +195,7 @@ fn users_that_are_not_named_neither_list_nor_unlock() {
         return;
     };
     world.generate(ED25519);
-    world.start_agent("users = nobody");
+    world.start_agent("allow = nobody");
     let open = Permissions::from_mode(0o755);
     std::fs::set_permissions(world.path(""), open).unwrap();
     // The folder of the program may be closed to them.

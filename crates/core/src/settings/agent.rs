@@ -2,9 +2,9 @@
 //! named secrets.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::num::NonZeroU16;
 
+use super::caller::{AllowedCaller, callers};
 use super::one_section::{self, OneSection, filled, in_family, yes_or_no};
 use super::{Parsed, Problem, SettingsError};
 use crate::connect::Target;
@@ -26,24 +26,6 @@ pub struct AgentSettings {
     pub poke_port: PokePort,
     /// Who may ask for each named secret. Root may ask for all of them.
     pub allow: BTreeMap<SecretName, Vec<AllowedCaller>>,
-}
-
-/// A user, or the members of a group, as the administrator writes it. This machine need not have them now.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum AllowedCaller {
-    /// The user with this name.
-    User(String),
-    /// The members of the group with this name: `@` and the name in the file.
-    Group(String),
-}
-
-impl fmt::Display for AllowedCaller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::User(name) => write!(f, "user {name}"),
-            Self::Group(name) => write!(f, "group {name}"),
-        }
-    }
 }
 
 impl AgentSettings {
@@ -107,37 +89,6 @@ fn take(
     Ok(())
 }
 
-/// Names with commas or white space between them; none when it is empty.
-fn callers(raw: &str) -> Result<Vec<AllowedCaller>, Problem> {
-    let words = raw.split(|letter| letter == ',' || is_space(letter));
-    let words = words.filter(|word| !word.is_empty());
-    let callers: Result<Vec<AllowedCaller>, Problem> = words.map(caller).collect();
-    match (callers?, filled(raw)) {
-        (callers, Some(raw)) if callers.is_empty() => Err(Problem::Caller(raw.to_owned())),
-        (callers, _) => Ok(callers),
-    }
-}
-
-fn caller(word: &str) -> Result<AllowedCaller, Problem> {
-    let (is_group, name) = match word.strip_prefix('@') {
-        Some(name) => (true, name),
-        None => (false, word),
-    };
-    let first = |letter: char| letter.is_alphanumeric() || letter == '_';
-    let other = |letter: char| letter.is_alphanumeric() || "_-.$@\\+".contains(letter);
-    let fits = name.starts_with(first) && name.chars().all(other) && !all_digits(name);
-    match (fits, is_group) {
-        (false, _) => Err(Problem::Caller(word.to_owned())),
-        (true, true) => Ok(AllowedCaller::Group(name.to_owned())),
-        (true, false) => Ok(AllowedCaller::User(name.to_owned())),
-    }
-}
-
-/// A number would be taken for the name of a user, and there is none with it.
-fn all_digits(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 fn poke_port(raw: &str) -> Result<PokePort, Problem> {
     match raw {
         "" | "any" => Ok(PokePort::Any),
@@ -153,17 +104,7 @@ mod tests {
     use super::*;
 
     fn read(lines: &str) -> Result<AgentSettings, String> {
-        match parse("agent.conf", &format!("[agent]\n{lines}")) {
-            Ok(parsed) => {
-                assert_eq!(parsed.warnings, []);
-                Ok(parsed.value)
-            }
-            Err(errors) => Err(errors
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("\n")),
-        }
+        one_section::in_test(SECTION, lines, parse)
     }
 
     #[test]

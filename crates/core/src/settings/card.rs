@@ -1,7 +1,9 @@
 //! The settings of the card's agent: `[card]` of `card.conf`, which names the card and decides who may have something signed.
 
-use super::one_section::{self, OneSection, filled};
+use super::caller::{AllowedCaller, callers};
+use super::one_section::{self, OneSection, filled, words};
 use super::{Parsed, Problem, SettingsError};
+use crate::digits;
 use crate::ini::{IniEntry, is_space};
 
 /// The one section that is read.
@@ -14,10 +16,8 @@ pub struct CardSettings {
     pub card: Option<CardName>,
     /// The SHA-256 fingerprint of its authentication key, as `ssh-keygen -l` prints it. `None`: any key.
     pub key: Option<String>,
-    /// Users who may list the key and have something signed, beside root and the agent's own user.
-    pub users: Vec<String>,
-    /// Groups whose members may.
-    pub groups: Vec<String>,
+    /// Who may list the key and have something signed, beside root and the agent's own user.
+    pub allow: Vec<AllowedCaller>,
     /// The namespaces in which messages are signed (`ssh-keygen -Y sign -n NAMESPACE`).
     pub namespaces: Vec<String>,
     /// What becomes of the PIN when the card is taken out.
@@ -42,10 +42,10 @@ impl CardName {
     /// Reads 32 hexadecimal digits, or `0006:12345678`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
-            None => hex(text).map(Self::Aid),
+            None => digits::hex(text.as_bytes()).map(Self::Aid),
             Some((manufacturer, serial)) => Some(Self::Serial {
-                manufacturer: hex(manufacturer)?,
-                serial: hex(serial)?,
+                manufacturer: digits::hex(manufacturer.as_bytes())?,
+                serial: digits::hex(serial.as_bytes())?,
             }),
         }
     }
@@ -62,19 +62,6 @@ impl CardName {
     }
 }
 
-fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|letter| u8::try_from(letter.to_digit(16)?).ok())
-        .collect();
-    let digits = digits.filter(|digits| digits.len() == 2 * N)?;
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-        *byte = pair.iter().fold(0, |byte, digit| byte << 4 | digit);
-    }
-    Some(bytes)
-}
-
 /// What becomes of the PIN when the card is taken out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum AfterRemoval {
@@ -86,14 +73,7 @@ pub enum AfterRemoval {
 }
 
 /// Every key that means something.
-pub const KEYS: [&str; 6] = [
-    "card",
-    "key",
-    "users",
-    "groups",
-    "namespaces",
-    "after_removal",
-];
+pub const KEYS: [&str; 5] = ["card", "key", "allow", "namespaces", "after_removal"];
 
 /// Reads the file; `file` is its name in errors. An empty value is the default.
 ///
@@ -117,9 +97,8 @@ fn take(
             settings.card = name.transpose()?;
         }
         "key" => settings.key = filled(raw).map(fingerprint).transpose()?,
-        "users" => settings.users = words(raw, is_account)?,
-        "groups" => settings.groups = words(raw, is_account)?,
-        "namespaces" => settings.namespaces = words(raw, |_| true)?,
+        "allow" => settings.allow = callers(raw)?,
+        "namespaces" => settings.namespaces = words(raw).map(str::to_owned).collect(),
         // `KEYS` has no other.
         _ => {
             settings.after_removal = match raw {
@@ -141,43 +120,12 @@ fn fingerprint(raw: &str) -> Result<String, Problem> {
     }
 }
 
-/// Names with commas or white space between them.
-fn words(raw: &str, fits: impl Fn(&str) -> bool) -> Result<Vec<String>, Problem> {
-    let words = raw.split(|letter| letter == ',' || is_space(letter));
-    let words = words.filter(|word| !word.is_empty());
-    words
-        .map(|word| match fits(word) {
-            true => Ok(word.to_owned()),
-            false => Err(Problem::AccountName(word.to_owned())),
-        })
-        .collect()
-}
-
-/// A number would be taken for a name, and there is no account with it.
-fn is_account(name: &str) -> bool {
-    let first = |letter: char| letter.is_alphanumeric() || letter == '_';
-    let other = |letter: char| letter.is_alphanumeric() || "_-.$@\\+".contains(letter);
-    name.starts_with(first)
-        && name.chars().all(other)
-        && !name.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(lines: &str) -> Result<CardSettings, String> {
-        match parse("card.conf", &format!("[card]\n{lines}")) {
-            Ok(parsed) => {
-                assert_eq!(parsed.warnings, []);
-                Ok(parsed.value)
-            }
-            Err(errors) => Err(errors
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("\n")),
-        }
+        one_section::in_test(SECTION, lines, parse)
     }
 
     const AID: &str = "D2760001240103040006123456780000";
@@ -212,17 +160,12 @@ mod tests {
 
     #[test]
     fn names_are_lists() {
-        let settings =
-            read("users = backup, restic\ngroups = operators\nnamespaces = file git\n").unwrap();
-        assert_eq!(settings.users, ["backup", "restic"]);
-        assert_eq!(settings.groups, ["operators"]);
+        let settings = read("allow = backup, @operators\nnamespaces = file git\n").unwrap();
+        let user = AllowedCaller::User("backup".to_owned());
+        let group = AllowedCaller::Group("operators".to_owned());
+        assert_eq!(settings.allow, [user, group]);
         assert_eq!(settings.namespaces, ["file", "git"]);
-        for wrong in ["users = 1000", "groups = @wheel", "users = -a"] {
-            assert!(
-                read(wrong).unwrap_err().contains("expected names"),
-                "{wrong}"
-            );
-        }
+        assert!(read("allow = 1000").unwrap_err().contains("found \"1000\""));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::secret_name::{SecretName, SecretNameError};
 use crate::settings::client::UnknownPolicy;
 
 pub mod agent;
+pub mod caller;
 pub mod card;
 pub mod client;
 pub mod machine;
@@ -216,9 +217,6 @@ pub enum Problem {
     /// No fingerprint of a key.
     #[error("expected SHA256: and 43 letters, as `ssh-keygen -l` prints it; found {0:?}{advice}", advice = comment_advice(.0))]
     KeyFingerprint(String),
-    /// A word that names no user and no group.
-    #[error("expected names with commas between; found {0:?}{advice}", advice = comment_advice(.0))]
-    AccountName(String),
     /// Neither of the two ways.
     #[error("expected person or unlock; found {0:?}{advice}", advice = comment_advice(.0))]
     AfterRemoval(String),

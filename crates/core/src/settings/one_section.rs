@@ -7,7 +7,7 @@ use super::{
     Parsed, Problem, SettingLocation, SettingsError, SettingsWarning, WarningReason, value,
 };
 use crate::connect::{ServerList, Target};
-use crate::ini::{Ini, IniEntry, IniSection};
+use crate::ini::{Ini, IniEntry, IniSection, is_space};
 use crate::suggest;
 
 /// The end of a known key that has a name in its place.
@@ -163,6 +163,28 @@ pub(super) fn filled(raw: &str) -> Option<&str> {
     Some(raw).filter(|text| !text.is_empty())
 }
 
+/// The words of a list, with commas or white space between them.
+pub(super) fn words(raw: &str) -> impl Iterator<Item = &str> {
+    let words = raw.split(|letter| letter == ',' || is_space(letter));
+    words.filter(|word| !word.is_empty())
+}
+
 pub(super) fn yes_or_no(raw: &str, default: bool) -> Result<bool, Problem> {
     filled(raw).map_or(Ok(default), value::boolean)
+}
+
+/// Reads `lines` of the section of `SECTION.conf`. All errors are in one text; a warning is a failure of the test.
+#[cfg(test)]
+pub(super) fn in_test<T>(
+    section: &str,
+    lines: &str,
+    parse: impl Fn(&str, &str) -> Result<Parsed<T>, Vec<SettingsError>>,
+) -> Result<T, String> {
+    let file = format!("{section}.conf");
+    let parsed = parse(&file, &format!("[{section}]\n{lines}")).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        errors.join("\n")
+    })?;
+    assert_eq!(parsed.warnings, []);
+    Ok(parsed.value)
 }
