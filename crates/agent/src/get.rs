@@ -4,6 +4,7 @@
 //! value is handed out only after it was believed and its serial is on the disk.
 
 mod access;
+mod address_queue;
 mod answers;
 mod arrivals;
 mod asker;
@@ -212,7 +213,7 @@ impl NamedSecrets {
         self: &Arc<Self>,
         caller: &mut Caller,
         peer: &PeerCredentials,
-        arrival: Arrival,
+        mut arrival: Arrival,
     ) -> Result<(Slot, SecretName, Arc<Given>), End> {
         let line = caller.line().map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => End::failed(LocalFailureKind::Request, &error),
@@ -220,6 +221,7 @@ impl NamedSecrets {
         })?;
         let LocalRequest { name } = LocalRequest::parse(&line)
             .map_err(|error| End::failed(LocalFailureKind::Request, &error))?;
+        arrival.has_said();
         // The user database may be a service that is slow.
         caller.tell(&LocalAnswer::Trying).map_err(|_| End::Gone)?;
         allowed(self.access.allow(&name, peer, &SystemUsers), peer, &name)?;

@@ -5,7 +5,7 @@
 mod world;
 
 use std::fs::{self, Permissions};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -301,10 +301,41 @@ fn a_server_that_was_lost_while_the_request_waited_is_asked_again_while_it_waits
     let _agent = start(&site.machine, 2);
     let mut caller = connect(&site.machine);
     caller.write_all(b"get db\n").unwrap();
-    while !matches!(servers[0].sees(), Seen::Request(Request::Get(_))) {}
+    hears_of_waits(&mut caller, 2);
     lost.set(given(&site.sealed(1)));
     let said = String::from_utf8(read_all(&mut caller)).unwrap();
     assert!(said.ends_with(&value()), "{said}");
+}
+
+#[test]
+fn a_server_that_is_lost_again_and_again_has_no_other_asked_more_often() {
+    let answers = [Answers::default(), Answers::default()];
+    let servers = answers.each_ref().map(Answers::server);
+    // Servers are asked in the order of their keys.
+    let (first, last) = match servers[0].key_id < servers[1].key_id {
+        true => (0, 1),
+        false => (1, 0),
+    };
+    answers[first].set(refused("no-such-secret"));
+    answers[last].set(waiting());
+    let (refusing, lost) = (&servers[first], &servers[last]);
+    let waits = Server::new(world::Behaviour::LetsWait);
+    let site = Site::new(&[lost, refusing, &waits]);
+    let _agent = start(&site.machine, 3);
+    let mut caller = connect(&site.machine);
+    caller.write_all(b"get db\n").unwrap();
+    // It waits at two of them, and once more at the one that was lost.
+    hears_of_waits(&mut caller, 3);
+    let is_get = |request: &Request| matches!(request, Request::Get(_));
+    assert_eq!(lost.requests().into_iter().filter(is_get).count(), 2);
+    assert_eq!(refusing.requests().into_iter().filter(is_get).count(), 1);
+}
+
+/// Reads until the caller was told so many times that its request waits.
+fn hears_of_waits(caller: &mut UnixStream, times: usize) {
+    let mut lines = BufReader::new(caller).lines().map(Result::unwrap);
+    let waits = lines.by_ref().filter(|line| line.starts_with("waiting"));
+    assert_eq!(waits.take(times).count(), times);
 }
 
 #[test]

@@ -118,6 +118,7 @@ impl Asker {
     fn ask(&self) -> Option<(KeyId, ServerAnswer)> {
         let queued = clock::now().mono;
         let mut permit = self.connections.take(|| self.line.go_on()).ok()?;
+        self.line.go_on().ok()?;
         // Time in the queue is no time of this server's.
         let begin = clock::now().mono;
         self.tell(PassEvent::Begins(begin.since(queued)));

@@ -1,7 +1,7 @@
 //! Asks the trusted servers for a named secret, one after the other: where each was last told first, then the other
 //! places, the best first. Where a server lets the request wait, the others are asked beside it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -15,19 +15,17 @@ use nightlatch_proto::local::LocalAnswer;
 use nightlatch_proto::release::ReasonWord;
 use nightlatch_sys::clock;
 
+use super::address_queue::AddressQueue;
 use super::asker::{Asker, Line, PassEvent, ServerAnswer};
 use super::connections::Connections;
 use super::limits::SearchLimit;
 use super::lookups::Lookups;
+use crate::log::Log;
 use crate::place::Place;
 use crate::reporter::Reporter;
 
 /// The time between two lines that say that a server is being asked.
 const SIGN: Duration = Duration::from_secs(5);
-
-/// The places that the administrator has named come before those that were found, if the resolver of names answers within
-/// this time.
-const NAMES_FIRST: Duration = Duration::from_secs(2);
 
 /// The time from the beginning of a search after which nothing waits for the resolver of names any more.
 const LOOKUP: Duration = Duration::from_secs(20);
@@ -36,7 +34,8 @@ const LOOKUP: Duration = Duration::from_secs(20);
 /// that have refused it without a person's denial.
 const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
 
-/// The same after a server was lost at which the request waited.
+/// A server that was lost while the request waited there is asked again after this time, and after twice that each further
+/// time, up to [`ASK_AGAIN`].
 const ASK_LOST: Duration = Duration::from_secs(10);
 
 /// The caller is gone, or does not read.
@@ -63,11 +62,9 @@ pub(super) struct Pass<'a> {
     step: Step,
     /// The names whose addresses are being looked up.
     looked_up: Vec<Place>,
-    /// The servers that were lost while the request waited there, and where.
-    lost: BTreeMap<KeyId, SocketAddr>,
-    tried: BTreeSet<SocketAddr>,
-    addresses: VecDeque<SocketAddr>,
-    places: VecDeque<Place>,
+    /// The servers that were lost while the request waited there, and have not answered since.
+    lost: BTreeMap<KeyId, LostServer>,
+    addresses: AddressQueue,
     servers: usize,
     /// The beginning of the present search.
     begin: Monotonic,
@@ -82,6 +79,15 @@ struct PassAsker {
     line: Arc<Line>,
     /// The server at which the request waits.
     waits_at: Option<KeyId>,
+}
+
+/// A server that was lost while the request waited there.
+struct LostServer {
+    address: SocketAddr,
+    /// When it is asked again.
+    again: Monotonic,
+    /// The pause before the time after that.
+    pause: Duration,
 }
 
 /// The present step of the search.
@@ -120,9 +126,7 @@ impl<'a> Pass<'a> {
             step: Step::Idle,
             looked_up: Vec::new(),
             lost: BTreeMap::new(),
-            tried: BTreeSet::new(),
-            addresses: VecDeque::new(),
-            places: VecDeque::new(),
+            addresses: AddressQueue::default(),
             servers,
             begin: now,
             limit: SearchLimit::new(now),
@@ -141,15 +145,10 @@ impl<'a> Pass<'a> {
             if self.step == Step::Idle {
                 self.go_on(now)?;
             }
-            if self.step == Step::Idle && self.askers.is_empty() && !self.awaits_names(LOOKUP, now)
-            {
+            if self.step == Step::Idle && self.askers.is_empty() && !self.awaits_names(now) {
                 break;
             }
-            let patience = match self.awaits_names(NAMES_FIRST, now) {
-                true => NAMES_FIRST,
-                false => SIGN,
-            };
-            match self.events.recv_timeout(patience) {
+            match self.events.recv_timeout(SIGN) {
                 Ok(event) => {
                     if let Some(answer) = self.handle(event)? {
                         return Ok(Some(answer));
@@ -171,9 +170,9 @@ impl<'a> Pass<'a> {
         !self.lost.is_empty()
     }
 
-    /// True when the resolver of names is at work, and this time since the beginning of the search is not over.
-    fn awaits_names(&self, time: Duration, now: Monotonic) -> bool {
-        !self.looked_up.is_empty() && now < self.begin.after(time)
+    /// True when the resolver of names is at work, and may still answer in time.
+    fn awaits_names(&self, now: Monotonic) -> bool {
+        !self.looked_up.is_empty() && now < self.begin.after(LOOKUP)
     }
 
     /// Begins a search, or goes on with one that was cut off by its limit. It begins where each server was told or lost, and
@@ -183,21 +182,20 @@ impl<'a> Pass<'a> {
         let places = state.schedule.best_places().into_iter();
         let (named, found): (Vec<_>, Vec<_>) = places.partition(Place::is_named);
         let known = self.known();
-        let told = state.addresses.iter().chain(&self.lost);
-        let told = told.filter(|(server, _)| !known.contains(*server));
-        let mut first: Vec<SocketAddr> = told.map(|(_, address)| *address).collect();
+        let lost = self.lost.iter().map(|(server, it)| (server, it.address));
+        let told = state.addresses.iter().map(|(server, it)| (server, *it));
+        let told = told
+            .chain(lost)
+            .filter(|(server, _)| !known.contains(*server));
+        let mut first = vec![told.map(|(_, address)| address).collect()];
         drop(state);
-        if self.addresses.is_empty() && self.places.is_empty() {
-            self.places = found.into();
-        }
         for place in named {
             match place.is_name() {
                 true => self.look_up(place),
-                false => first.extend(self.addresses_of(&place)),
+                false => first.push(addresses_of(&place, self.reporter.log)),
             }
         }
-        self.tried.clear();
-        self.put_first(first);
+        self.addresses.begin(first, found);
         self.begin = now;
         self.limit = SearchLimit::new(now);
         self.ask_again = now.after(ASK_AGAIN);
@@ -208,21 +206,6 @@ impl<'a> Pass<'a> {
         self.lookups.start(&name, &self.sender, self.reporter.log);
         if !self.looked_up.contains(&name) {
             self.looked_up.push(name);
-        }
-    }
-
-    fn addresses_of(&self, place: &Place) -> Vec<SocketAddr> {
-        place.addresses().unwrap_or_else(|error| {
-            let log = self.reporter.log;
-            log.debug(|| format!("cannot ask {place} for {}: {error}", self.name));
-            Vec::new()
-        })
-    }
-
-    fn put_first(&mut self, first: Vec<SocketAddr>) {
-        self.addresses.retain(|address| !first.contains(address));
-        for address in first.into_iter().rev() {
-            self.addresses.push_front(address);
         }
     }
 
@@ -238,29 +221,36 @@ impl<'a> Pass<'a> {
 
     /// Takes the next step of the search, if a server is left to be found.
     fn go_on(&mut self, now: Monotonic) -> Result<(), CallerGone> {
-        if self.is_waiting() && now >= self.ask_again {
-            self.settled
-                .retain(|server| !self.may_ask_again.contains(server));
-            self.search(now);
+        if self.is_waiting() {
+            if now >= self.ask_again {
+                self.settled
+                    .retain(|server| !self.may_ask_again.contains(server));
+                self.search(now);
+            } else if let Some(address) = self.lost_server(now) {
+                self.ask(address);
+                return Ok(());
+            }
         }
         if self.known().len() >= self.servers || self.limit.is_over(now) {
             return Ok(());
         }
-        while self.step == Step::Idle {
-            match self.addresses.pop_front() {
-                Some(address) if !self.tried.insert(address) => {}
-                Some(address) => {
-                    self.sign()?;
-                    self.ask(address);
-                }
-                None if self.awaits_names(NAMES_FIRST, now) => break,
-                None => match self.places.pop_front() {
-                    Some(place) => self.addresses.extend(self.addresses_of(&place)),
-                    None => break,
-                },
-            }
+        let log = self.reporter.log;
+        if let Some(address) = self.addresses.next(|place| addresses_of(place, log)) {
+            self.sign()?;
+            self.ask(address);
         }
         Ok(())
+    }
+
+    /// The address of a lost server that is to be asked again now: none of the others is, for its sake.
+    fn lost_server(&mut self, now: Monotonic) -> Option<SocketAddr> {
+        let known = self.known();
+        let (_, lost) = self
+            .lost
+            .iter_mut()
+            .find(|(server, lost)| now >= lost.again && !known.contains(*server))?;
+        lost.put_off(now);
+        Some(lost.address)
     }
 
     fn ask(&mut self, address: SocketAddr) {
@@ -294,7 +284,7 @@ impl<'a> Pass<'a> {
         match event {
             PassEvent::Resolved(place, addresses) => {
                 self.looked_up.retain(|it| *it != place);
-                self.put_first(addresses);
+                self.addresses.add(addresses);
             }
             PassEvent::Begins(queued) => self.limit.add_queue(queued),
             PassEvent::Waits(number, server, notice) => {
@@ -311,7 +301,10 @@ impl<'a> Pass<'a> {
                     asker.line.cut();
                     return Ok(None);
                 }
-                asker.waits_at = Some(server);
+                if asker.waits_at.replace(server).is_none() {
+                    // It has answered.
+                    self.limit = SearchLimit::new(clock::now().mono);
+                }
                 (self.tell)(&LocalAnswer::Waiting(notice))?;
             }
             PassEvent::Ends(number, address, answer) => {
@@ -322,13 +315,21 @@ impl<'a> Pass<'a> {
                     return Ok(Some((server, address, answer)));
                 }
                 if let Some(server) = asker.and_then(|asker| asker.waits_at) {
-                    self.lost.insert(server, address);
-                    let soon = clock::now().mono.after(ASK_LOST);
-                    self.ask_again = self.ask_again.min(soon);
+                    self.lose(server, address, clock::now().mono);
                 }
             }
         }
         Ok(None)
+    }
+
+    fn lose(&mut self, server: KeyId, address: SocketAddr, now: Monotonic) {
+        let lost = self.lost.entry(server).or_insert(LostServer {
+            address,
+            again: now,
+            pause: ASK_LOST,
+        });
+        lost.address = address;
+        lost.put_off(now);
     }
 
     /// The asker has come to its server, or to its end: another one may begin.
@@ -363,6 +364,20 @@ impl<'a> Pass<'a> {
             true => Ok(()),
         }
     }
+}
+
+impl LostServer {
+    fn put_off(&mut self, now: Monotonic) {
+        self.again = now.after(self.pause);
+        self.pause = (self.pause * 2).min(ASK_AGAIN);
+    }
+}
+
+fn addresses_of(place: &Place, log: Log) -> Vec<SocketAddr> {
+    place.addresses().unwrap_or_else(|error| {
+        log.debug(|| format!("cannot ask {place} for a secret: {error}"));
+        Vec::new()
+    })
 }
 
 impl Drop for Pass<'_> {
