@@ -14,7 +14,7 @@ use nightlatch_core::record::{RecordEntry, RecordKind};
 use nightlatch_core::registry::{Action, Registry, Release, RequestAnswer};
 use nightlatch_core::time::Monotonic;
 use nightlatch_store::Store;
-use nightlatch_sys::clock;
+use nightlatch_sys::{clock, memory};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -385,6 +385,12 @@ impl Driver {
                 let result = Err(AdminError::NotDurable);
                 self.notifier.command_done(number, result);
             }
+        }
+        if end.is_large {
+            // What waited for the commit holds as much memory as its changes.
+            self.act();
+            // Not waited for: nothing depends on it.
+            drop(tokio::task::spawn_blocking(memory::release_freed));
         }
         Ok(())
     }

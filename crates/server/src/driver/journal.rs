@@ -74,6 +74,8 @@ pub(super) struct CommitEnd {
     pub(super) lost: Option<RecordEntry>,
     /// Acknowledgements of changes that are in force, but could not be written.
     pub(super) not_durable: Vec<Effect>,
+    /// The memory of its changes is to be given back.
+    pub(super) is_large: bool,
 }
 
 impl Journal {
@@ -297,7 +299,8 @@ impl Journal {
                 CommitEnd {
                     lines,
                     lost,
-                    not_durable: Vec::new(),
+                    is_large: commit.is_large,
+                    ..CommitEnd::default()
                 }
             }
             Err(failure) => {

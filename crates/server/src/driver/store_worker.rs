@@ -3,12 +3,11 @@
 use nightlatch_core::client::saved::Change;
 use nightlatch_core::record::{ChainEnds, RecordLine};
 use nightlatch_store::{Store, StoreError};
-use nightlatch_sys::memory;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 /// Changes in one commit from which on their memory is given back: those of a start or a reload of a large fleet.
-const MANY: usize = 10_000;
+const LARGE: usize = 10_000;
 
 /// A read between commits.
 pub(super) type StoreRead = Box<dyn FnOnce(&mut dyn Store) + Send>;
@@ -33,6 +32,8 @@ pub(super) struct CommitDone {
     pub(super) unwritten: Vec<Change>,
     /// The new lines of the audit log, or why nothing was written.
     pub(super) result: Result<Vec<RecordLine>, StoreError>,
+    /// It had so many changes that their memory is to be given back.
+    pub(super) is_large: bool,
 }
 
 impl StoreWorker {
@@ -61,16 +62,17 @@ impl StoreWorker {
     /// Starts a commit. The store must be idle.
     pub(super) fn commit(&mut self, changes: Vec<Change>) {
         self.work(move |store| {
-            let many = changes.len() >= MANY;
+            let is_large = changes.len() >= LARGE;
             let result = store.commit(&changes);
             let unwritten = match result {
                 Ok(_) => Vec::new(),
                 Err(_) => changes,
             };
-            if many {
-                memory::release_freed();
-            }
-            Some(CommitDone { unwritten, result })
+            Some(CommitDone {
+                unwritten,
+                result,
+                is_large,
+            })
         });
     }
 
