@@ -17,6 +17,9 @@ use crate::secret_name::SecretName;
 /// Limit on unwritten records while the store fails; alarms have as many again.
 const MAX_UNWRITTEN_RECORDS: usize = 50_000;
 
+/// Room for entries that is kept. A start with a hundred thousand clients needs much more, once.
+const KEPT_ROOM: usize = 1024;
+
 /// Changes that are to be stored, and effects that wait for them.
 #[derive(Debug)]
 pub struct Outbox<E> {
@@ -236,6 +239,7 @@ impl<E> Outbox<E> {
         self.durable = self.taken;
         let durable = self.durable;
         self.needs.retain(|_, needs| needs.changes > durable);
+        self.needs.shrink_to(KEPT_ROOM);
     }
 
     /// The changes that [`Self::take`] returned could not be written, and are tried again before later ones. Returns
@@ -327,6 +331,7 @@ impl Unwritten {
 
     fn take(&mut self) -> Vec<Change> {
         self.positions.clear();
+        self.positions.shrink_to(KEPT_ROOM);
         self.records = 0;
         std::mem::take(&mut self.changes).into_values().collect()
     }

@@ -112,6 +112,7 @@ impl Registry {
             );
             place += 1;
         }
+        registry.announce_new_clients(now);
         for row in added {
             if let Some(config) = added_section(&row) {
                 let row = Some(row);
@@ -147,7 +148,8 @@ impl Registry {
             self.persist(Change::DeleteTombstone(tombstone.owner()));
         }
         // Placed after all sections of files: of several clients with one key the one in a file counts.
-        let id = self.add(config, SectionOrigin::RunTime, u32::MAX, now, random_delay);
+        let id = self.admit(config, SectionOrigin::RunTime, u32::MAX, now, random_delay);
+        self.announce(id, now);
         // Otherwise the next start would treat it as a client whose state was lost.
         self.update_trust();
         Ok(id)
@@ -234,9 +236,10 @@ impl Registry {
         };
         match row {
             None => {
-                let id = self.add(config, origin, place, now, random_delay);
-                if origin == SectionOrigin::File {
-                    self.new_clients.push(id);
+                let id = self.admit(config, origin, place, now, random_delay);
+                match origin {
+                    SectionOrigin::File => self.new_clients.push(id),
+                    SectionOrigin::RunTime => self.announce(id, now),
                 }
             }
             Some(mut row) if row.presence == ClientPresence::Removed => {
@@ -263,8 +266,8 @@ impl Registry {
         }
     }
 
-    /// Adds a client without saved state.
-    fn add(
+    /// Adds a client without saved state. [`Self::announce`] follows.
+    fn admit(
         &mut self,
         config: ClientConfig,
         origin: SectionOrigin,
@@ -283,12 +286,24 @@ impl Registry {
             self.enable(id, now);
         }
         self.schedule_first_check(id, random_delay, now);
+        id
+    }
+
+    /// Writes the row of a client without saved state, and reports it.
+    fn announce(&mut self, id: ClientId, now: Now) {
         self.persist_row(id, now);
         self.emit(Event::Added(id));
-        if enabled && unknown {
+        if self.clients.get(&id).is_some_and(|it| it.needs_proof) {
             self.emit(Event::Disabled(id, DisableReason::StateLost));
         }
-        id
+    }
+
+    /// Announces the new clients of files, once all of them are there: what is kept of a hundred thousand clients does not lie
+    /// between rows that are dropped once they are written.
+    pub(super) fn announce_new_clients(&mut self, now: Now) {
+        let fresh = std::mem::take(&mut self.new_clients);
+        fresh.iter().for_each(|id| self.announce(*id, now));
+        self.new_clients = fresh;
     }
 
     /// Restores a client from its saved row.

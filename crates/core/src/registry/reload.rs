@@ -159,6 +159,7 @@ impl Registry {
                 random_delay,
             );
         }
+        self.announce_new_clients(now);
         let holders = self.clients.iter();
         let holders = holders.map(|(id, client)| (*id, ClientKeys::of(client)));
         self.index.set_keys(holders);
