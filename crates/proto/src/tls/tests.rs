@@ -15,7 +15,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ClientConnection, ConnectionCommon, SignatureScheme, StreamOwned};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, ConnectionCommon, SignatureScheme, StreamOwned,
+};
 
 use super::verifier::AnyRawKey;
 use super::*;
@@ -130,6 +132,26 @@ fn an_anonymous_server_serves_a_machine() {
     assert_eq!(fetched.payload.expose(), b"payload");
     assert_eq!(fetched.server_key, None);
     assert_eq!(who.map(|who| who.key_id()), Ok(id));
+}
+
+#[test]
+fn a_machine_takes_the_suite_that_costs_the_server_least_if_the_server_offers_it() {
+    fn expect(stream: StreamOwned<ClientConnection, TcpStream>, expected: CipherSuite) {
+        let taken = stream.conn.negotiated_cipher_suite().unwrap();
+        assert_eq!(taken.suite(), expected);
+        give(stream);
+    }
+    let quick: fn(_) = |it| expect(it, CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+    let other: fn(_) = |it| expect(it, CipherSuite::TLS13_AES_256_GCM_SHA384);
+    for (offered, finish) in [
+        ("SECURE256", quick),
+        ("PERFORMANCE", quick),
+        ("SECURE256:-CHACHA20-POLY1305", other),
+    ] {
+        let server = ServerTls::new(None, &offered.parse().unwrap()).unwrap();
+        let (fetched, _) = serve_by(server.connection().unwrap(), &boot(key(), vec![]), finish);
+        assert!(fetched.is_ok(), "{offered}: {fetched:?}");
+    }
 }
 
 #[test]
