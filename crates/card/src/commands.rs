@@ -60,6 +60,16 @@ pub(crate) fn status(options: &StatusOptions) -> Result<u8, Failure> {
         }
     }
     text.push_str(&format!("  signatures: {}\n", report.signatures));
+    if let Some(closed) = &report.closed {
+        text.push_str(&format!("  hours: nothing is signed now, {closed}\n"));
+    }
+    if let Some(count) = report.usual_hosts {
+        let learning = match &report.learning_until {
+            Some(until) => format!("learned until {until}"),
+            None => "a login to another one is an alarm".to_owned(),
+        };
+        text.push_str(&format!("  usual hosts: {count} ({learning})\n"));
+    }
     output::print(&text)?;
     Ok(0)
 }

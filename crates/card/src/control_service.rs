@@ -20,6 +20,7 @@ use crate::board::Board;
 use crate::card_lock::{CardState, TriedBy};
 use crate::control::{AnswerWord, ControlAnswer, ControlRequest, MAX_LINE};
 use crate::log;
+use crate::policy::SigningPolicy;
 use crate::report::{Sentence, StatusReport};
 use crate::session::NotTried;
 use crate::slots::{Slot, Slots};
@@ -43,6 +44,7 @@ pub(crate) struct ControlService {
     pub(crate) board: Arc<Board>,
     pub(crate) orders: SyncSender<Order>,
     pub(crate) access: AccessRules,
+    pub(crate) policy: Arc<SigningPolicy>,
     pub(crate) slots: Slots,
 }
 
@@ -82,7 +84,9 @@ impl ControlService {
         let request = ControlRequest::parse(&line).ok_or(io::ErrorKind::InvalidData)?;
         let answer = match request {
             ControlRequest::Status if self.access.may_use(peer, &SystemUsers) => {
-                StatusReport::new(&self.board.read()).lines()
+                let now = clock::now().wall;
+                let policy = self.policy.report(now, clock::known_ahead_of_utc(now));
+                StatusReport::new(&self.board.read(), policy).lines()
             }
             ControlRequest::Lock if self.access.may_unlock(peer.user) => {
                 format!("{}\n", self.lock(peer.user))

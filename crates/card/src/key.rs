@@ -2,7 +2,7 @@
 //! is made of its answer. Pure.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use nightlatch_core::ssh::wire::{put_magnitude, put_string};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
@@ -183,8 +183,7 @@ impl AuthKey {
 
     /// As `ssh-keygen -l` prints it.
     pub(crate) fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(self.blob());
-        format!("SHA256:{}", STANDARD_NO_PAD.encode(digest))
+        nightlatch_core::ssh::fingerprint(&self.blob())
     }
 
     /// What the card computes on to sign `data`.

@@ -8,21 +8,27 @@ use nightlatch_core::time::Monotonic;
 /// The time for which the same user causes no second message.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The greatest number of users within that time. Messages about further ones are left out.
-const MAX_USERS: usize = 64;
+/// The greatest number of users, or of their reasons, within that time. Messages about further ones are left out.
+const MAX_CAUSES: usize = 64;
 
-/// When each user last caused a message.
-#[derive(Debug, Default)]
-pub(crate) struct Repeats(BTreeMap<u32, Monotonic>);
+/// When each user, or each user for each reason, last caused a message.
+#[derive(Debug)]
+pub(crate) struct Repeats<C>(BTreeMap<C, Monotonic>);
 
-impl Repeats {
-    /// True when a message about this user is to be written.
-    pub(crate) fn is_new(&mut self, user: u32, now: Monotonic) -> bool {
+impl<C> Default for Repeats<C> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<C: Ord> Repeats<C> {
+    /// True when a message about this cause is to be written.
+    pub(crate) fn is_new(&mut self, cause: C, now: Monotonic) -> bool {
         self.0.retain(|_, last| now.since(*last) < SILENCE);
-        if self.0.contains_key(&user) || self.0.len() >= MAX_USERS {
+        if self.0.contains_key(&cause) || self.0.len() >= MAX_CAUSES {
             return false;
         }
-        self.0.insert(user, now);
+        self.0.insert(cause, now);
         true
     }
 }
@@ -42,7 +48,7 @@ mod tests {
         for user in 0..1000 {
             repeats.is_new(user, start.after(SILENCE));
         }
-        assert_eq!(repeats.0.len(), MAX_USERS);
+        assert_eq!(repeats.0.len(), MAX_CAUSES);
         assert!(repeats.is_new(999, start.after(SILENCE * 3)));
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::board::BoardState;
 use crate::card_data::Touch;
 use crate::card_lock::{CardState, LockReason, NoCard};
+use crate::policy::PolicyReport;
 
 /// The state of a card, as one word and as the exit status of `nightlatch card check`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -163,6 +164,12 @@ pub(crate) struct StatusReport {
     pub(crate) fingerprint: Option<String>,
     pub(crate) tries: Option<u8>,
     pub(crate) signatures: u64,
+    /// Why nothing is signed now, by `hours`.
+    pub(crate) closed: Option<String>,
+    /// The number of usual hosts, without `hosts`.
+    pub(crate) usual_hosts: Option<u64>,
+    /// Until then each host becomes a usual one.
+    pub(crate) learning_until: Option<String>,
 }
 
 /// An answer of the agent that this version does not understand.
@@ -171,7 +178,7 @@ pub(crate) struct StatusReport {
 pub(crate) struct OtherVersion;
 
 impl StatusReport {
-    pub(crate) fn new(board: &BoardState) -> Self {
+    pub(crate) fn new(board: &BoardState, policy: PolicyReport) -> Self {
         let card = board.card.as_ref();
         Self {
             state: board.state.into(),
@@ -183,6 +190,9 @@ impl StatusReport {
             fingerprint: card.map(|card| card.key.fingerprint()),
             tries: card.and_then(|card| card.tries),
             signatures: board.signatures,
+            closed: policy.closed,
+            usual_hosts: policy.usual_hosts,
+            learning_until: policy.learning_until,
         }
     }
 
@@ -198,6 +208,7 @@ impl StatusReport {
         }
         let tries = self.tries.map(|tries| tries.to_string());
         let signatures = Some(self.signatures.to_string());
+        let usual_hosts = self.usual_hosts.map(|count| count.to_string());
         for (name, value) in [
             ("aid", &self.aid),
             ("serial", &self.serial),
@@ -205,6 +216,9 @@ impl StatusReport {
             ("fingerprint", &self.fingerprint),
             ("tries", &tries),
             ("signatures", &signatures),
+            ("closed", &self.closed),
+            ("usual-hosts", &usual_hosts),
+            ("learning-until", &self.learning_until),
         ] {
             if let Some(value) = value {
                 // A string takes all that is written to it.
@@ -238,6 +252,9 @@ impl StatusReport {
                 .transpose()?
                 .and_then(|tries: u64| u8::try_from(tries).ok()),
             signatures: number("signatures").transpose()?.unwrap_or(0),
+            closed: value("closed"),
+            usual_hosts: number("usual-hosts").transpose()?,
+            learning_until: value("learning-until"),
         })
     }
 }
@@ -265,6 +282,14 @@ mod tests {
         }
     }
 
+    fn policy() -> PolicyReport {
+        PolicyReport {
+            closed: Some("the next hours begin on Mon".to_owned()),
+            usual_hosts: Some(12),
+            learning_until: Some("2026-11-21 23:19:55 UTC".to_owned()),
+        }
+    }
+
     /// Monitorings rely on them.
     #[test]
     fn each_state_has_its_exit_status() {
@@ -285,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_report_is_read_as_it_was_written() {
-        let report = StatusReport::new(&board(CardState::Locked(LockReason::Removed)));
+        let report = StatusReport::new(&board(CardState::Locked(LockReason::Removed)), policy());
         assert_eq!(
             report.text,
             "the card 0006:12345678 is locked: it was taken out (a\nfault)"
@@ -296,7 +321,7 @@ mod tests {
         let mut empty = board(CardState::NoService);
         empty.card = None;
         empty.detail = None;
-        let report = StatusReport::new(&empty);
+        let report = StatusReport::new(&empty, PolicyReport::default());
         assert_eq!(StatusReport::parse(&report.lines()), Ok(report.clone()));
         assert_eq!(report.text, "pcscd does not answer");
         for other in ["", "state odd\ntext x\n", "text x\n"] {

@@ -1,6 +1,7 @@
 //! The clients of the agent's socket: each has a thread, which answers from memory what it can, and asks the card's thread for a
 //! signature.
 
+use std::fmt;
 use std::io::{self, Read as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -10,15 +11,18 @@ use std::time::Duration;
 
 use nightlatch_sys::clock;
 use nightlatch_sys::local_stream::{read_exact, write_all};
-use nightlatch_sys::peers::PeerCredentials;
+use nightlatch_sys::peers::{PeerCredentials, PeerProcess};
 use nightlatch_sys::users::SystemUsers;
 
 use crate::access::AccessRules;
-use crate::agent_protocol::{AgentAnswer, AgentRequest, MAX_FRAME, SignRequest};
+use crate::agent_protocol::{AgentAnswer, AgentRequest, MAX_FRAME, SessionBind, SignRequest};
+use crate::binds::ClientBinds;
 use crate::board::Board;
 use crate::card_lock::CardState;
-use crate::key::SignFault;
+use crate::host_rules::LoginHost;
+use crate::key::{AuthKey, SignFault, SignInput};
 use crate::log;
+use crate::policy::{PolicyRefusal, SigningPolicy, proved_host};
 use crate::purpose::{Purpose, UnknownPurpose};
 use crate::repeats::Repeats;
 use crate::report::Sentence;
@@ -43,11 +47,31 @@ pub(crate) struct Service {
     pub(crate) board: Arc<Board>,
     pub(crate) orders: SyncSender<Order>,
     pub(crate) access: AccessRules,
-    pub(crate) namespaces: Vec<String>,
+    pub(crate) policy: Arc<SigningPolicy>,
     pub(crate) slots: Slots,
     /// Clients whose user is being looked up. One that may not use the card takes no place of those who may.
     pub(crate) newcomers: Slots,
-    pub(crate) refused: Mutex<Repeats>,
+    pub(crate) refused: Mutex<Repeats<u32>>,
+    /// Binds that were refused, which a user can cause as often as it likes.
+    pub(crate) refused_binds: Mutex<Repeats<u32>>,
+}
+
+/// A client, as long as its connection lasts.
+struct Client {
+    user: u32,
+    /// Its process when it connected, for the log: the number may be another one's by now.
+    process: Option<i32>,
+    binds: ClientBinds,
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user {}", self.user)?;
+        match self.process {
+            Some(process) => write!(f, " (process {process})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A request that is refused, for the log. The protocol has no room for the reason.
@@ -59,8 +83,8 @@ enum Refusal {
     OtherKey,
     #[error(transparent)]
     Purpose(#[from] UnknownPurpose),
-    #[error("messages in the namespace {0:?} are not signed: name it in `namespaces` of card.conf")]
-    Namespace(String),
+    #[error(transparent)]
+    Policy(#[from] PolicyRefusal),
     #[error(transparent)]
     Input(#[from] SignFault),
     #[error(transparent)]
@@ -118,7 +142,14 @@ impl Service {
         };
         drop(newcomer);
         // A client that goes away, or is too slow, ends its own thread only.
-        let _ = self.talk(&mut stream, peer, &slot);
+        let client = Client {
+            user: peer.user,
+            process: PeerProcess::of(&stream)
+                .ok()
+                .map(|peer| peer.pid.as_raw_nonzero().get()),
+            binds: ClientBinds::default(),
+        };
+        let _ = self.talk(&mut stream, client, &slot);
     }
 
     /// A user can cause it as often as it likes, and must not fill the log.
@@ -129,7 +160,7 @@ impl Service {
         }
     }
 
-    fn talk(&self, stream: &mut UnixStream, peer: &PeerCredentials, slot: &Slot) -> io::Result<()> {
+    fn talk(&self, stream: &mut UnixStream, mut client: Client, slot: &Slot) -> io::Result<()> {
         loop {
             let mut length = [0; 4];
             // As long as nothing was sent, a client may take its time.
@@ -147,13 +178,13 @@ impl Service {
             read_exact(stream, &mut frame, FRAME)?;
             let request = AgentRequest::parse(&frame)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            let answer = self.answer(&request, peer);
+            let answer = self.answer(&request, &mut client);
             write_all(stream, &answer.frame(), FRAME)?;
             slot.set_idle(true);
         }
     }
 
-    fn answer(&self, request: &AgentRequest, peer: &PeerCredentials) -> AgentAnswer {
+    fn answer(&self, request: &AgentRequest, client: &mut Client) -> AgentAnswer {
         match request {
             AgentRequest::List => {
                 let board = self.board.read();
@@ -162,24 +193,61 @@ impl Service {
                     keys.map(|card| (card.key.blob(), format!("card {}", card.aid.serial())));
                 AgentAnswer::Identities(keys.collect())
             }
-            AgentRequest::Sign(request) => match self.sign(request) {
-                Ok((signature, purpose)) => {
-                    log::info(&format!("signed for user {}: {purpose}", peer.user));
-                    AgentAnswer::Signature(signature)
+            AgentRequest::Sign(request) => {
+                let purpose = Purpose::parse(&request.data);
+                match self.sign(request, &purpose, client) {
+                    Ok((signature, host)) => {
+                        let what = SignedFor(purpose.as_ref().ok(), host.as_ref());
+                        log::info(&format!("signed for {client}{what}"));
+                        AgentAnswer::Signature(signature)
+                    }
+                    Err(refusal) => {
+                        self.tell_refusal(&purpose, &refusal, client);
+                        AgentAnswer::Failure
+                    }
                 }
-                Err(refusal) => {
-                    log::info(&format!(
-                        "refused a signature to user {}: {refusal}",
-                        peer.user
-                    ));
-                    AgentAnswer::Failure
-                }
-            },
-            AgentRequest::SessionBind(_) | AgentRequest::Other(_) => AgentAnswer::Failure,
+            }
+            AgentRequest::SessionBind(bind) => self.bind(bind, client),
+            AgentRequest::Other(_) => AgentAnswer::Failure,
         }
     }
 
-    fn sign(&self, request: &SignRequest) -> Result<(Vec<u8>, Purpose), Refusal> {
+    fn bind(&self, bind: &SessionBind, client: &mut Client) -> AgentAnswer {
+        let Err(fault) = client.binds.bind(bind) else {
+            return AgentAnswer::Success;
+        };
+        let mut refused = self
+            .refused_binds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if refused.is_new(client.user, clock::now().mono) {
+            log::info(&format!("refused to bind a session for {client}: {fault}"));
+        }
+        AgentAnswer::Failure
+    }
+
+    fn tell_refusal(
+        &self,
+        purpose: &Result<Purpose, UnknownPurpose>,
+        refusal: &Refusal,
+        client: &Client,
+    ) {
+        let purpose = purpose.as_ref().ok();
+        let host = purpose.and_then(|purpose| proved_host(purpose, &client.binds));
+        let what = SignedFor(purpose, host.as_ref());
+        log::info(&format!("refused a signature to {client}{what}: {refusal}"));
+        if let Refusal::Policy(refusal) = refusal {
+            self.policy.refused(client.user, refusal, clock::now().mono);
+        }
+    }
+
+    /// A signature, and the host of a login if the client has proved it.
+    fn sign(
+        &self,
+        request: &SignRequest,
+        purpose: &Result<Purpose, UnknownPurpose>,
+        client: &Client,
+    ) -> Result<(Vec<u8>, Option<LoginHost>), Refusal> {
         let board = self.board.read();
         let is_ready = matches!(board.state, CardState::Unlocked(_)) || board.recovers;
         let card = match &board.card {
@@ -189,26 +257,55 @@ impl Service {
         if request.key != card.key.blob() {
             return Err(Refusal::OtherKey);
         }
-        let purpose = Purpose::parse(&request.data)?;
-        if let Purpose::Message { namespace } = &purpose
-            && !self.namespaces.contains(namespace)
-        {
-            return Err(Refusal::Namespace(namespace.clone()));
-        }
+        let purpose = purpose.as_ref().map_err(|unknown| *unknown)?;
+        let now = clock::now();
+        let ahead = clock::known_ahead_of_utc(now.wall);
+        let host = self.policy.allow(purpose, &client.binds, now.wall, ahead)?;
         let input = card.key.sign_input(&request.data, request.flags)?;
         let algorithm = input.algorithm;
+        let raw = self.sign_by_card(card.key.clone(), input)?;
+        let signature = card.key.signature(algorithm, &raw)?;
+        if matches!(purpose, Purpose::Login { .. }) {
+            self.policy.login_signed(client.user, host.as_ref(), now);
+        }
+        Ok((signature, host))
+    }
+
+    fn sign_by_card(&self, key: AuthKey, input: SignInput) -> Result<Vec<u8>, SignRefusal> {
         let (reply, signed) = sync_channel(1);
         let order = SignOrder {
-            key: card.key.clone(),
+            key,
             input,
             until: clock::now().mono.after(SIGNATURE),
             reply,
         };
         let queued = self.orders.try_send(Order::Sign(order));
         queued.map_err(|_| SignRefusal::Busy)?;
-        let raw = signed
+        signed
             .recv_timeout(SIGNATURE)
-            .map_err(|_| SignRefusal::Busy)??;
-        Ok((card.key.signature(algorithm, &raw)?, purpose))
+            .map_err(|_| SignRefusal::Busy)?
+    }
+}
+
+/// What a signature is for, and the host, in the middle of a line of the log.
+struct SignedFor<'s>(Option<&'s Purpose>, Option<&'s LoginHost>);
+
+impl fmt::Display for SignedFor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(purpose) = self.0 else {
+            return Ok(());
+        };
+        write!(f, ": {purpose}")?;
+        let is_login = matches!(purpose, Purpose::Login { .. });
+        match self.1 {
+            Some(LoginHost { name, fingerprint }) => {
+                if let Some(name) = name {
+                    write!(f, " on {name}")?;
+                }
+                write!(f, ", host key {fingerprint}")
+            }
+            None if is_login => f.write_str(", host key not proved"),
+            None => Ok(()),
+        }
     }
 }

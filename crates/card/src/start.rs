@@ -18,7 +18,7 @@ use nightlatch_console::failure::{
 };
 use nightlatch_core::settings::card::{self, CardSettings};
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
-use nightlatch_sys::{inherited, memory};
+use nightlatch_sys::{clock, inherited, memory};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketType};
@@ -30,8 +30,10 @@ use crate::cli::{AgentOptions, CONFIG};
 use crate::control_service::ControlService;
 use crate::log;
 use crate::pcsc_readers::{self, PcscReaders};
+use crate::policy::SigningPolicy;
 use crate::service::Service;
 use crate::slots::Slots;
+use crate::usual_hosts_file::UsualHostsFile;
 use crate::worker::{Order, Worker, WorkerEnd};
 
 /// Orders that wait for the card: one for each client, and some. With more the card is busy.
@@ -43,6 +45,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Time for the card to be reset at the end.
 const LAST_RESET: Duration = Duration::from_secs(2);
+
+/// The variable with the state directory of the unit.
+const STATE: &str = "STATE_DIRECTORY";
 
 /// The names of the sockets in the unit (FileDescriptorName= of systemd.socket(5)).
 const AGENT_NAME: &str = "agent";
@@ -59,11 +64,13 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
     }
     let settings = read_settings(&options.config)?;
     let sockets = Sockets::open(options)?;
-    let access = AccessRules::new(rustix::process::geteuid().as_raw(), &settings);
+    let own = rustix::process::geteuid().as_raw();
+    let access = AccessRules::new(own, &settings);
+    let policy = Arc::new(SigningPolicy::new(&settings, own, usual_hosts));
     let board = Arc::new(Board::new());
     let (orders, received) = sync_channel(QUEUE);
     let (ended, end) = sync_channel(1);
-    let worker = Worker::new(PcscReaders::default(), settings.clone(), Arc::clone(&board));
+    let worker = Worker::new(PcscReaders::default(), settings, Arc::clone(&board));
     spawn("card", move || {
         if let Some(exit) = run_card(|| worker.run(&received)) {
             process::exit(exit.into());
@@ -77,16 +84,18 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
         board: Arc::clone(&board),
         orders: orders.clone(),
         access: access.clone(),
-        namespaces: settings.namespaces,
+        policy: Arc::clone(&policy),
         slots: Slots::default(),
         newcomers: Slots::default(),
         refused: Mutex::default(),
+        refused_binds: Mutex::default(),
     });
     spawn("agent", move || service.accept_all(&sockets.agent))?;
     let control = Arc::new(ControlService {
         board,
         orders: orders.clone(),
         access,
+        policy,
         slots: Slots::default(),
     });
     spawn("control", move || control.accept_all(&sockets.control))?;
@@ -104,6 +113,15 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
         Signal::Terminate => Ok(0),
         signal => die_of(signal),
     }
+}
+
+/// The usual hosts, in the state directory that systemd makes (StateDirectory= of systemd.exec(5)).
+fn usual_hosts() -> Option<UsualHostsFile> {
+    let Some(folder) = std::env::var_os(STATE).filter(|folder| !folder.is_empty()) else {
+        log::info("no state directory: a login to a host that is not usual is no alarm");
+        return None;
+    };
+    Some(UsualHostsFile::open(Path::new(&folder), clock::now().wall))
 }
 
 /// Runs the card's thread. Gives the exit status of the process if it ends without an order: nothing can be done without it, and

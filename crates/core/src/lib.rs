@@ -20,6 +20,7 @@ pub mod error_chain;
 pub mod event;
 pub mod explanation;
 pub mod guard;
+pub mod hours;
 pub mod ini;
 pub mod interpolate;
 pub mod kernel_command_line;

@@ -4,7 +4,7 @@
 
 mod host_key;
 pub mod wire;
-pub use host_key::{HostKey, HostKeyError, HostKeyKind, HostPublicKey};
+pub use host_key::{HostKey, HostKeyError, HostKeyKind, HostPublicKey, fingerprint};
 
 use crate::connect::{Target, TargetError};
 

@@ -1,5 +1,5 @@
-//! Files that only their owner and root can have put into their place: programs that are run with privileges, and
-//! folders of such programs.
+//! Files that only their owner and root can have put into their place: programs that are run with privileges,
+//! folders of such programs, and files that decide whom a program trusts.
 //!
 //! A path is followed from `/` one name at a time, by descriptors. Every folder and link on the way is checked: a user
 //! who can change one of them decides what is at the end.
@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
@@ -57,6 +57,14 @@ pub enum TrustError {
     /// It is of another kind.
     #[error("{0} is not {1}")]
     Kind(PathBuf, &'static str),
+    /// It is longer than any that is meant.
+    #[error("{p} is longer than {limit} bytes", p = path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
 }
 
 /// The end of a path.
@@ -148,6 +156,40 @@ pub fn check_folder(path: &Path, user: u32) -> Result<(), TrustError> {
     match FileType::from_raw_mode(about.st_mode) {
         FileType::Directory => check_writers(path, &about),
         _ => Err(TrustError::Kind(path.to_owned(), "a folder")),
+    }
+}
+
+/// Reads a file that only root and `user` can write to, or replace.
+///
+/// # Errors
+/// When that is not so, it is no regular file, has more than `limit` bytes, or cannot be read.
+pub fn read_file(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>, TrustError> {
+    let ResolvedPath { about, name } = follow(path, user)?;
+    let is_file = FileType::from_raw_mode(about.st_mode) == FileType::RegularFile;
+    let (true, Some((folder, name))) = (is_file, name) else {
+        return Err(TrustError::Kind(path.to_owned(), "a regular file"));
+    };
+    let looked = |error: Errno| TrustError::Look(path.to_owned(), error.into());
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(&folder, &name, flags, Mode::empty()).map_err(looked)?;
+    // One that was replaced in between is as good, if it is checked too.
+    let about = fstat(&file).map_err(looked)?;
+    check_owner(path, &about, user)?;
+    check_writers(path, &about)?;
+    if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
+        return Err(TrustError::Kind(path.to_owned(), "a regular file"));
+    }
+    let mut content = Vec::new();
+    let read = File::from(file)
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut content);
+    match read {
+        Err(error) => Err(TrustError::Look(path.to_owned(), error)),
+        Ok(length) if length as u64 > limit => Err(TrustError::TooLong {
+            path: path.to_owned(),
+            limit,
+        }),
+        Ok(_) => Ok(content),
     }
 }
 
@@ -402,6 +444,28 @@ mod tests {
             assert!(Executable::open(&at(bad), myself()).is_err(), "{bad}");
         }
         assert!(check_folder(&at("bin/tool"), myself()).is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_if_nobody_else_can_have_written_it() {
+        let folder = folder();
+        let path = folder.path().join("bin/list");
+        fs::write(&path, "text").unwrap();
+        mode(&path, 0o644);
+        assert_eq!(read_file(&path, myself(), 4).unwrap(), b"text");
+        let long = read_file(&path, myself(), 3).unwrap_err();
+        assert!(matches!(long, TrustError::TooLong { .. }), "{long}");
+        symlink("bin/list", folder.path().join("link")).unwrap();
+        assert!(read_file(&folder.path().join("link"), myself(), 4).is_ok());
+        mode(&path, 0o664);
+        let open = read_file(&path, myself(), 4).unwrap_err();
+        assert!(matches!(open, TrustError::Writable { .. }), "{open}");
+        mode(&path, 0o644);
+        mode(&folder.path().join("bin"), 0o777);
+        assert!(read_file(&path, myself(), 4).is_err());
+        for odd in ["bin", "none", "bin/none"] {
+            assert!(read_file(&folder.path().join(odd), myself(), 4).is_err());
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ fn the_boot_client_stays_small() {
         "nightlatch-core",
         "nightlatch-openpgp",
         "nightlatch-proto",
+        "nightlatch-ssh",
         "nightlatch-sys",
     ];
     for package in ours {
@@ -110,8 +111,10 @@ fn the_core_can_do_nothing_but_decide() {
 
 #[test]
 fn a_crate_knows_those_of_the_layers_below_it_only() {
-    let layers: [&[&str]; 6] = [
+    let layers: [&[&str]; 7] = [
         &["nightlatch-core"],
+        // Signatures only: for the proof of a host key in proto, and for the agent of the card, which must not link proto.
+        &["nightlatch-ssh"],
         &[
             "nightlatch-proto",
             "nightlatch-openpgp",

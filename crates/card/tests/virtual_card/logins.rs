@@ -1,12 +1,11 @@
 //! Keys of each kind sign messages and logins that OpenSSH accepts.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::Command;
 
 use super::apdus::{ED25519, P256, P384};
-use super::world::{World, peer};
+use super::sshd::{Host, has_sshd};
+use super::world::World;
 
 #[test]
 fn each_kind_of_key_is_listed_and_signs_what_openssh_verifies() {
@@ -24,7 +23,7 @@ fn each_kind_of_key_is_listed_and_signs_what_openssh_verifies() {
         assert!(
             world
                 .log()
-                .contains("signed for user 0: a message in the namespace \"file\"")
+                .contains("): a message in the namespace \"file\"")
         );
     }
 }
@@ -58,52 +57,11 @@ fn what_is_no_login_and_in_no_named_namespace_is_not_signed() {
     }
 }
 
-/// A real sshd, one process for one connection: `ssh` starts it as its transport.
-fn sshd(world: &World) -> Command {
-    let key = world.path("host");
-    let made = world
-        .ssh("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-        .arg(&key)
-        .status();
-    assert!(made.unwrap().success());
-    let public = world.run(&["pubkey"]).stdout;
-    let authorized = world.path("authorized_keys");
-    fs::write(&authorized, public).unwrap();
-    fs::set_permissions(&authorized, fs::Permissions::from_mode(0o600)).unwrap();
-    let accounts = Path::new("/etc/passwd");
-    let mut all = fs::read_to_string(accounts).unwrap();
-    if !all.lines().any(|line| line.starts_with("sshd:")) {
-        all.push_str("sshd:x:65532:65534::/run/sshd:/usr/sbin/nologin\n");
-    }
-    fs::write(world.path("passwd"), all).unwrap();
-    let script = format!(
-        "#!/bin/sh\nexec unshare --mount --propagation private sh -ec 'mount -t tmpfs none /run; mkdir /run/sshd; \
-         mount --bind {passwd} /etc/passwd; exec {sshd} -i -e -f /dev/null -h {key} -o StrictModes=no -o UsePAM=no \
-         -o PermitRootLogin=yes -o AuthorizedKeysFile={authorized} 2>>{log}'\n",
-        passwd = world.path("passwd").display(),
-        sshd = peer("usr/sbin/sshd").display(),
-        key = key.display(),
-        authorized = authorized.display(),
-        log = world.path("sshd.log").display(),
-    );
-    let transport = world.path("transport");
-    fs::write(&transport, script).unwrap();
-    fs::set_permissions(&transport, fs::Permissions::from_mode(0o755)).unwrap();
+/// A job that logs in by `exec`.
+fn job(world: &World, host: &Host) -> Command {
     let mut command = world.card(&["exec", "--socket"]);
-    command
-        .arg(world.path("agent"))
-        .args(["--", "ssh", "-F", "/dev/null", "-T", "-o"]);
-    command.arg(format!("ProxyCommand={}", transport.display()));
-    for option in [
-        "StrictHostKeyChecking=no",
-        "UserKnownHostsFile=/dev/null",
-        "BatchMode=yes",
-        "LogLevel=ERROR",
-    ] {
-        command.args(["-o", option]);
-    }
-    command.args(["root@host"]);
+    command.arg(world.path("agent")).args(["--", "ssh"]);
+    command.args(World::ssh_options(host)).arg("root@host");
     command
 }
 
@@ -112,14 +70,14 @@ fn a_job_logs_in_through_exec_with_its_own_status_and_not_while_the_card_is_lock
     let Some(world) = World::with_agent(ED25519) else {
         return;
     };
-    if !peer("usr/sbin/sshd").is_file() {
-        return nightlatch_test_support::skipped("needs sshd (scripts/prepare test)");
+    if !has_sshd() {
+        return;
     }
-    let locked = sshd(&world).arg("true").output().unwrap();
+    let host = world.host("host", "ed25519", "");
+    let locked = job(&world, &host).arg("true").output().unwrap();
     assert_eq!(locked.status.code(), Some(10), "{locked:?}");
     world.unlock();
-    fs::remove_file(world.path("host")).unwrap();
-    let output = sshd(&world)
+    let output = job(&world, &host)
         .arg("echo from the host; exit 7")
         .output()
         .unwrap();
@@ -134,6 +92,6 @@ fn a_job_logs_in_through_exec_with_its_own_status_and_not_while_the_card_is_lock
     assert!(
         world
             .log()
-            .contains("signed for user 0: a login as \"root\"")
+            .contains(": a login as \"root\", host key SHA256:")
     );
 }

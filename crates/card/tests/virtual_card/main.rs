@@ -5,5 +5,7 @@
 mod apdus;
 mod clients;
 mod faults;
+mod hosts;
 mod logins;
+mod sshd;
 mod world;

@@ -122,6 +122,9 @@ impl World {
             .arg(self.path("card.conf"))
             .arg("--socket")
             .arg(self.path("agent"));
+        let state = self.path("state");
+        fs::create_dir_all(&state).unwrap();
+        command.env("STATE_DIRECTORY", state).env("TZ", "UTC0");
         let child = command.stdin(Stdio::null()).stderr(log.unwrap()).spawn();
         self.agent = Some(child.unwrap());
         self.wait("the agent answers", || {

@@ -1,16 +1,23 @@
 //! The settings of the card's agent: `[card]` of `card.conf`, which names the card and decides who may have something signed.
 
+use std::path::PathBuf;
+
 use super::caller::{AllowedCaller, callers};
+use super::hosts::{HostRule, hosts};
 use super::one_section::{self, OneSection, filled, words};
 use super::{Parsed, Problem, SettingsError};
 use crate::digits;
+use crate::hours::Hours;
 use crate::ini::{IniEntry, is_space};
 
 /// The one section that is read.
 const SECTION: &str = "card";
 
+/// The list of known hosts of the whole machine (ssh(1)).
+const KNOWN_HOSTS: &str = "/etc/ssh/ssh_known_hosts";
+
 /// Everything `[card]` can say.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CardSettings {
     /// The card. `None`: the only one that is there.
     pub card: Option<CardName>,
@@ -20,8 +27,29 @@ pub struct CardSettings {
     pub allow: Vec<AllowedCaller>,
     /// The namespaces in which messages are signed (`ssh-keygen -Y sign -n NAMESPACE`).
     pub namespaces: Vec<String>,
+    /// The hosts to which logins are signed. None: everywhere.
+    pub hosts: Vec<HostRule>,
+    /// The files that name the keys of these hosts.
+    pub known_hosts: Vec<PathBuf>,
+    /// When anything is signed.
+    pub hours: Hours,
     /// What becomes of the PIN when the card is taken out.
     pub after_removal: AfterRemoval,
+}
+
+impl Default for CardSettings {
+    fn default() -> Self {
+        Self {
+            card: None,
+            key: None,
+            allow: Vec::new(),
+            namespaces: Vec::new(),
+            hosts: Vec::new(),
+            known_hosts: vec![KNOWN_HOSTS.into()],
+            hours: Hours::default(),
+            after_removal: AfterRemoval::default(),
+        }
+    }
 }
 
 /// One card among all OpenPGP cards.
@@ -73,7 +101,16 @@ pub enum AfterRemoval {
 }
 
 /// Every key that means something.
-pub const KEYS: [&str; 5] = ["card", "key", "allow", "namespaces", "after_removal"];
+pub const KEYS: [&str; 8] = [
+    "card",
+    "key",
+    "allow",
+    "namespaces",
+    "hosts",
+    "known_hosts",
+    "hours",
+    "after_removal",
+];
 
 /// Reads the file; `file` is its name in errors. An empty value is the default.
 ///
@@ -99,6 +136,9 @@ fn take(
         "key" => settings.key = filled(raw).map(fingerprint).transpose()?,
         "allow" => settings.allow = callers(raw)?,
         "namespaces" => settings.namespaces = words(raw).map(str::to_owned).collect(),
+        "hosts" => settings.hosts = hosts(raw)?,
+        "known_hosts" => settings.known_hosts = known_hosts(raw)?,
+        "hours" => settings.hours = Hours::parse(raw)?,
         // `KEYS` has no other.
         _ => {
             settings.after_removal = match raw {
@@ -109,6 +149,21 @@ fn take(
         }
     }
     Ok(())
+}
+
+/// The files of a list; the default when it is empty.
+fn known_hosts(raw: &str) -> Result<Vec<PathBuf>, Problem> {
+    let files: Result<Vec<PathBuf>, Problem> = words(raw)
+        .map(|word| match word.starts_with('/') {
+            true => Ok(PathBuf::from(word)),
+            false => Err(Problem::KnownHosts(word.to_owned())),
+        })
+        .collect();
+    match (files?, filled(raw)) {
+        (files, Some(raw)) if files.is_empty() => Err(Problem::KnownHosts(raw.to_owned())),
+        (_, None) => Ok(vec![KNOWN_HOSTS.into()]),
+        (files, Some(_)) => Ok(files),
+    }
 }
 
 /// `SHA256:` and 43 letters of base64.
@@ -181,6 +236,31 @@ mod tests {
             "uNiVztksCsDhcc0u9e8BrrJXVGDvbVGLiVNDnhQ9dEE",
         ] {
             assert!(read(&format!("key = {wrong}")).is_err());
+        }
+    }
+
+    #[test]
+    fn hosts_files_and_hours_are_lists_and_none_is_lost_in_silence() {
+        let settings = read(
+            "hosts = backup@web1, [2001:db8::1]:2222\nknown_hosts = /a/b /c\nhours = Mon-Fri 22:00-06:00\n",
+        );
+        let settings = settings.unwrap();
+        let hosts: Vec<String> = settings.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["backup@web1", "[2001:db8::1]:2222"]);
+        assert_eq!(settings.known_hosts, ["/a/b", "/c"].map(PathBuf::from));
+        assert!(!settings.hours.is_always());
+        let empty = read("hosts =\nknown_hosts =\nhours =\n").unwrap();
+        assert_eq!(empty, CardSettings::default());
+        for (wrong, expected) in [
+            ("hosts = *.example", "expected hosts as [USER@]HOST[:PORT]"),
+            ("hosts = ,", "found \",\""),
+            ("known_hosts = known_hosts", "expected absolute paths"),
+            ("known_hosts = ,", "found \",\""),
+            ("hours = night", "expected times as 22:00-06:00"),
+            ("hours = 22:00-06:00 # at night", "22:00-06:00 # at night"),
+        ] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains(expected), "{wrong}: {error}");
         }
     }
 

@@ -10,6 +10,7 @@ use crate::checker::CheckerError;
 use crate::connect::{RefusedServer, TargetError};
 use crate::duration::{InvalidDuration, comment_advice};
 use crate::guard::UnknownRule;
+use crate::hours::InvalidHours;
 use crate::ini::IniErrorKind;
 use crate::interpolate::InterpolationError;
 use crate::key_id::{KeyId, KeyIdError};
@@ -23,6 +24,7 @@ pub mod agent;
 pub mod caller;
 pub mod card;
 pub mod client;
+pub mod hosts;
 pub mod machine;
 mod one_section;
 pub mod path;
@@ -217,6 +219,18 @@ pub enum Problem {
     /// No fingerprint of a key.
     #[error("expected SHA256: and 43 letters, as `ssh-keygen -l` prints it; found {0:?}{advice}", advice = comment_advice(.0))]
     KeyFingerprint(String),
+    /// No host for logins.
+    #[error(
+        "expected hosts as [USER@]HOST[:PORT] with commas between, such as backup@web1.example:2222 or [2001:db8::1], without wildcards; found {0:?}{advice}",
+        advice = comment_advice(.0)
+    )]
+    Host(String),
+    /// A file that is not found in whatever folder a program runs.
+    #[error("expected absolute paths of files with commas between, found {0:?}{advice}", advice = comment_advice(.0))]
+    KnownHosts(String),
+    /// No windows of the week.
+    #[error("{0}{advice}", advice = comment_advice(&.0.0))]
+    Hours(#[from] InvalidHours),
     /// Neither of the two ways.
     #[error("expected person or unlock; found {0:?}{advice}", advice = comment_advice(.0))]
     AfterRemoval(String),

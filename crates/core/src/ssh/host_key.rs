@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{STANDARD as BASE64, STANDARD_NO_PAD};
+use sha2::{Digest as _, Sha256};
 
 use super::wire::{Malformed, WireReader};
 use crate::ini::is_space;
@@ -107,6 +108,37 @@ impl HostKey {
         &self.blob
     }
 
+    /// Reads a key as it is written on the wire, with the same limits as one in a file.
+    ///
+    /// # Errors
+    /// When it is of no supported kind, malformed, or an RSA key of an unsafe length.
+    pub fn from_blob(blob: &[u8]) -> Result<Self, HostKeyError> {
+        let name = WireReader::new(blob).string().unwrap_or_default();
+        let known = HostKeyKind::ALL
+            .into_iter()
+            .find(|kind| kind.name().as_bytes() == name);
+        let kind =
+            known.ok_or_else(|| HostKeyError::Kind(quoted(&String::from_utf8_lossy(name))))?;
+        Self::checked(kind, blob.to_vec())
+    }
+
+    /// The SHA-256 fingerprint, as `ssh-keygen -l` prints it.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.blob)
+    }
+
+    fn checked(kind: HostKeyKind, blob: Vec<u8>) -> Result<Self, HostKeyError> {
+        let key = read(kind, &blob).map_err(|Malformed| HostKeyError::Body(kind.name()))?;
+        if let HostPublicKey::Rsa { modulus, .. } = key {
+            let leading = modulus.first().map_or(0, |first| first.leading_zeros());
+            let bits = modulus.len() * 8 - leading as usize;
+            if !RSA_BITS.contains(&bits) {
+                return Err(HostKeyError::RsaBits(bits));
+            }
+        }
+        Ok(Self { kind, blob })
+    }
+
     /// Parses the numbers of the key.
     pub fn public_key(&self) -> Result<HostPublicKey<'_>, Malformed> {
         read(self.kind, &self.blob)
@@ -161,16 +193,13 @@ impl FromStr for HostKey {
         let blob = BASE64
             .decode(base64)
             .map_err(|_| HostKeyError::Base64(quoted(base64)))?;
-        let key = read(kind, &blob).map_err(|Malformed| HostKeyError::Body(kind.name()))?;
-        if let HostPublicKey::Rsa { modulus, .. } = key {
-            let leading = modulus.first().map_or(0, |first| first.leading_zeros());
-            let bits = modulus.len() * 8 - leading as usize;
-            if !RSA_BITS.contains(&bits) {
-                return Err(HostKeyError::RsaBits(bits));
-            }
-        }
-        Ok(Self { kind, blob })
+        Self::checked(kind, blob)
     }
+}
+
+/// The SHA-256 fingerprint of a public key as SSH writes it, whatever its kind: `SHA256:` and 43 letters of base64.
+pub fn fingerprint(blob: &[u8]) -> String {
+    format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob)))
 }
 
 fn quoted(text: &str) -> String {
@@ -252,6 +281,7 @@ mod tests {
             let key: HostKey = format!(" {text} root@tower ").parse().unwrap();
             assert_eq!(key.to_string(), text);
             assert!(key.public_key().is_ok());
+            assert_eq!(HostKey::from_blob(key.blob()), Ok(key));
         }
     }
 
@@ -290,6 +320,7 @@ mod tests {
             for kind in HostKeyKind::ALL {
                 let _ = read(kind, &blob);
             }
+            let _ = HostKey::from_blob(&blob);
         }
     }
 }

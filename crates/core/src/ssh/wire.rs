@@ -54,6 +54,11 @@ impl<'b> WireReader<'b> {
         Ok(list.split(',').filter(|name| !name.is_empty()))
     }
 
+    /// Number of bytes that were not read yet.
+    pub fn remaining(&self) -> usize {
+        self.0.len()
+    }
+
     /// Fails unless all bytes were read.
     pub fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() {
