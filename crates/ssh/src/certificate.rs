@@ -20,6 +20,9 @@ const HOST: u32 = 2;
 /// The longest certificate in bytes: one with two RSA keys of 8192 bits and a signature has some 3,500.
 pub const MAX_BLOB: usize = 8 * 1024;
 
+/// Characters of an option that an error quotes: nobody has vouched for it.
+const MAX_QUOTED: usize = 40;
+
 /// What a server shows as its host key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HostIdentity {
@@ -41,7 +44,7 @@ pub struct HostCertificate {
     valid_before: u64,
 }
 
-/// A text or bytes are no host key and no certificate of one.
+/// Bytes are no host key and no certificate of one.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum IdentityError {
     /// No key.
@@ -143,7 +146,8 @@ impl HostCertificate {
         let critical = reader.string()?;
         if !critical.is_empty() {
             let option = WireReader::new(critical).string()?;
-            let option = String::from_utf8_lossy(option).into_owned();
+            let option = String::from_utf8_lossy(option);
+            let option = option.chars().take(MAX_QUOTED).collect();
             return Err(IdentityError::CriticalOption(option));
         }
         let (_extensions, _reserved) = (reader.string()?, reader.string()?);
@@ -198,8 +202,11 @@ impl HostCertificate {
 fn certified_key(kind: HostKeyKind, reader: &mut WireReader<'_>) -> Result<HostKey, IdentityError> {
     let parts = match kind {
         HostKeyKind::Ed25519 => 1,
-        HostKeyKind::EcdsaP256 | HostKeyKind::EcdsaP384 | HostKeyKind::EcdsaP521 => 2,
-        HostKeyKind::Rsa => 2,
+        // The curve and the point, or the exponent and the modulus.
+        HostKeyKind::EcdsaP256
+        | HostKeyKind::EcdsaP384
+        | HostKeyKind::EcdsaP521
+        | HostKeyKind::Rsa => 2,
     };
     let mut blob = Vec::new();
     put_string(&mut blob, kind.name().as_bytes());
