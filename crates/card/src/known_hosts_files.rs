@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use nightlatch_core::error_chain::format_error;
+use nightlatch_core::settings::hosts::HostRule;
 use nightlatch_ssh::known_hosts::KnownHosts;
 use nightlatch_sys::trusted;
 
@@ -37,16 +38,24 @@ impl KnownHostsFiles {
         self.read_with(|_| {})
     }
 
-    /// What is wrong with the files, for the log at the start.
-    pub(crate) fn faults(&self) -> Vec<String> {
+    /// What is wrong with the files for these hosts, for the log at the start.
+    pub(crate) fn faults(&self, rules: &[HostRule]) -> Vec<String> {
         let mut faults = Vec::new();
         let read = self.read_with(|fault| faults.push(fault));
+        let known = match read {
+            Ok(known) => known,
+            Err(error) => return vec![format!("no login is signed: {error}")],
+        };
         let more = faults.len().saturating_sub(TOLD);
         faults.truncate(TOLD);
         if more > 0 {
             faults.push(format!("{more} more lines are not understood"));
         }
-        faults.extend(read.err());
+        let names = rules.iter().map(HostRule::known_as);
+        let unknown = names.filter(|name| !known.has_name(name));
+        faults.extend(unknown.map(|name| {
+            format!("`known_hosts` have no key of {name}: until they have one, no login goes there")
+        }));
         faults
     }
 
@@ -93,15 +102,25 @@ mod tests {
         assert!(missing.contains("cannot look at"), "{missing}");
         write("# none\n");
         assert!(files.read().is_ok());
-        assert_eq!(files.faults(), Vec::<String>::new());
-        write("web1\n@revoked x\n");
-        let faults = files.faults();
+        assert_eq!(files.faults(&[]), Vec::<String>::new());
+        let rules = ["web1:2222".parse().unwrap()];
+        let faults = files.faults(&rules);
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].contains("no key of [web1]:2222"), "{faults:?}");
+        write("web1\n");
+        let faults = files.faults(&[]);
+        let line = "line 1: expected names, the type of a key and its base64, found \"web1\"; the line is passed over";
         assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults[0].ends_with("line 1: expected names, the type of a key and its base64, found \"web1\"; the line is passed over"));
-        assert!(faults[1].contains("no revoked key may be overlooked"));
+        assert!(faults.iter().all(|it| it.ends_with(line)), "{faults:?}");
         write(&"web1\n".repeat(9));
         assert!(files.read().is_ok());
-        assert_eq!(files.faults().len(), TOLD + 1);
+        assert_eq!(files.faults(&[]).len(), TOLD + 1);
+        write("web1\n@revoked x\n");
+        let revoked = files.read().unwrap_err();
+        assert!(revoked.contains("no revoked key may be overlooked"));
+        let faults = files.faults(&rules);
+        assert!(faults[0].starts_with("no login is signed: "), "{faults:?}");
+        write("");
         fs::set_permissions(&paths[1], Permissions::from_mode(0o666)).unwrap();
         let open = files.read().unwrap_err();
         assert!(open.contains("others can write to"), "{open}");

@@ -71,7 +71,7 @@ impl SigningPolicy {
         let usual = match settings.hosts.is_empty() {
             true => usual(),
             false => {
-                for fault in known.faults() {
+                for fault in known.faults(&settings.hosts) {
                     log::info(&fault);
                 }
                 None

@@ -160,6 +160,12 @@ impl KnownHosts {
         }
     }
 
+    /// True when a key or an authority is known under this name, revoked or not.
+    pub fn has_name(&self, name: &str) -> bool {
+        let mut all = self.hosts.iter().chain(&self.authorities);
+        all.any(|known| known.names.contain(name))
+    }
+
     fn is_revoked(&self, identity: &HostIdentity) -> bool {
         let authority = match identity {
             HostIdentity::Certified(certificate) => Some(certificate.authority()),

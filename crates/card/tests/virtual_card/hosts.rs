@@ -79,6 +79,8 @@ fn a_login_goes_to_the_named_hosts_with_their_known_keys_only() {
     let Some(world) = world("hosts = web1, [2001:db8::1]:2222") else {
         return;
     };
+    let told = "`known_hosts` have no key of [2001:db8::1]:2222";
+    assert!(world.log().contains(told), "{}", world.log());
     for kind in ["ed25519", "ecdsa", "rsa"] {
         let (web, other) = (
             world.host(&format!("web-{kind}"), kind, ""),

@@ -48,6 +48,7 @@ fn a_key_is_known_under_the_names_of_its_line_only() {
         let list = list(&format!("# a list\n\n  {names}\t{one} a comment\r\n"));
         for name in good {
             assert_eq!(check(&list, 1, name), Ok(()), "{names} {name}");
+            assert!(list.has_name(name));
             assert_eq!(check(&list, 2, name), Err(NotKnown::Unknown));
         }
         for name in bad {
@@ -56,6 +57,7 @@ fn a_key_is_known_under_the_names_of_its_line_only() {
                 Err(NotKnown::Unknown),
                 "{names} {name}"
             );
+            assert!(!list.has_name(name));
         }
     }
 }
