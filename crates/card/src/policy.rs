@@ -141,7 +141,7 @@ impl SigningPolicy {
                 None => "whose key the client has not proved".to_owned(),
             };
             log::alarm(&format!(
-                "user {user} has logged in to a host {host}, for the first time; name the hosts in `hosts` of card.conf to refuse others"
+                "the first login to a host {host} was signed, for user {user}; name the hosts in `hosts` of card.conf to refuse others"
             ));
         }
     }

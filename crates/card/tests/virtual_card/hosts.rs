@@ -322,7 +322,7 @@ fn after_the_time_of_learning_the_first_login_to_a_new_host_is_an_alarm() {
         assert_in(&world, &second);
     }
     let alarm = format!(
-        "ALARM: user 0 has logged in to a host with the host key {}, for the first time",
+        "ALARM: the first login to a host with the host key {} was signed, for user 0",
         fingerprint(&world, &second)
     );
     assert_eq!(world.log().matches(&alarm).count(), 1, "{}", world.log());
