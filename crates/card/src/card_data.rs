@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use nightlatch_core::digits::Hex;
+
 use crate::apdu::CommandLimits;
 use crate::key::KeyAlgorithm;
 use crate::tlv;
@@ -43,7 +45,8 @@ impl Aid {
 
 impl fmt::Display for Aid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+        // In lower case: so it stands in the name of the secret with its PIN.
+        write!(f, "{}", Hex(&self.0))
     }
 }
 
@@ -218,7 +221,7 @@ pub(crate) mod tests {
     #[test]
     fn a_card_describes_itself() {
         let data = CardData::parse(&sample(0x1234_5678, 3, &ED25519)).unwrap();
-        assert_eq!(data.aid.to_string(), "D2760001240103040006123456780000");
+        assert_eq!(data.aid.to_string(), "d2760001240103040006123456780000");
         assert_eq!(data.aid.serial(), "0006:12345678");
         let limits = CommandLimits {
             extended: Some(2048),

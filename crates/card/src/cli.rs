@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nightlatch_core::duration;
+use nightlatch_core::settings::card::{CardName, is_fingerprint};
 
 /// The folder of the sockets, which all users can enter.
 const AGENT: &str = "/run/nightlatch-card/agent";
@@ -35,10 +36,11 @@ pub(crate) enum CardVerb {
     /// Unlock the card with its PIN
     ///
     /// The PIN is typed, or read from a file. The agent keeps it in memory until the card is taken out, it is locked, or the agent
-    /// ends. A typed PIN is tried if two tries are left, one from a file only if three are left.
+    /// ends. A typed PIN is tried if two tries are left, one from a file only if three are left, if the card and its key are named in
+    /// card.conf or here, and if the card has not refused it before.
     #[command(after_help = "Examples:
   nightlatch card unlock
-  nightlatch card unlock --pin-file /run/nightlatch/credentials/card.pin")]
+  nightlatch card unlock --pin-file /run/pin --card 0006:12345678 --key SHA256:uNiVztksCsDhcc0u9e8BrrJXVGDvbVGLiVNDnhQ9dEE")]
     Unlock(UnlockOptions),
     /// Lock the card, and forget its PIN
     Lock(ControlOptions),
@@ -96,6 +98,18 @@ pub(crate) struct UnlockOptions {
     #[arg(long, value_name = "NAME")]
     pub(crate) credential: Option<String>,
 
+    /// The card for which the PIN is: AID, or manufacturer and serial number, as `status` shows them. card.conf may name it instead
+    #[arg(long, value_name = "CARD", value_parser = card_name)]
+    pub(crate) card: Option<CardName>,
+
+    /// The fingerprint of that card's authentication key, as `status` shows it. card.conf may name it instead
+    #[arg(long, value_name = "FINGERPRINT", value_parser = fingerprint)]
+    pub(crate) key: Option<String>,
+
+    /// How long to wait for the card, pcscd or the agent: 90s, PT5M, 0 or forever
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = wait_or_forever)]
+    pub(crate) wait: Wait,
+
     #[command(flatten)]
     pub(crate) control: ControlOptions,
 }
@@ -148,6 +162,39 @@ pub(crate) struct ExecOptions {
     pub(crate) command: Vec<OsString>,
 }
 
+/// How long a command waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    AtMost(Duration),
+    Forever,
+}
+
+fn wait_or_forever(text: &str) -> Result<Wait, String> {
+    match text {
+        "forever" => Ok(Wait::Forever),
+        "0" => Ok(Wait::AtMost(Duration::ZERO)),
+        _ => match duration::parse(text) {
+            Ok(length) => Ok(Wait::AtMost(length)),
+            Err(error) => Err(format!("{error}, 0 or forever; found {text:?}")),
+        },
+    }
+}
+
+fn card_name(text: &str) -> Result<CardName, String> {
+    CardName::parse(text).ok_or_else(|| {
+        format!("expected an AID of 32 hexadecimal digits, or manufacturer and serial number such as 0006:12345678; found {text:?}")
+    })
+}
+
+fn fingerprint(text: &str) -> Result<String, String> {
+    match is_fingerprint(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "expected SHA256: and 43 letters, as `ssh-keygen -l` prints it; found {text:?}"
+        )),
+    }
+}
+
 fn wait(text: &str) -> Result<Duration, String> {
     match text {
         "0" => Ok(Duration::ZERO),
@@ -174,5 +221,29 @@ mod tests {
         assert_eq!(options.wait.wait, Duration::from_secs(600));
         assert_eq!(options.command, ["rsync", "--wait", "-a"]);
         assert!(wait("soon").is_err());
+    }
+
+    #[test]
+    fn a_card_is_named_as_card_conf_names_it_and_waited_for_as_long_as_it_takes() {
+        let parse = |words: &[&str]| {
+            let cli = Cli::try_parse_from([&["x", "unlock"], words].concat());
+            cli.map(|cli| match cli.verb {
+                CardVerb::Unlock(options) => options,
+                other => panic!("another verb: {other:?}"),
+            })
+        };
+        let key = "SHA256:uNiVztksCsDhcc0u9e8BrrJXVGDvbVGLiVNDnhQ9dEE";
+        let aid = "D2760001240103040006123456780000";
+        let words = ["--card", aid, "--key", key, "--wait", "forever"];
+        let options = parse(&words).unwrap();
+        assert_eq!(options.card, CardName::parse(aid));
+        assert_eq!(
+            (options.key.as_deref(), options.wait),
+            (Some(key), Wait::Forever)
+        );
+        for wrong in [["--card", "1"], ["--key", "MD5:0"], ["--wait", "soon"]] {
+            let error = parse(&wrong).unwrap_err().to_string();
+            assert!(error.contains("expected"), "{error}");
+        }
     }
 }

@@ -1,27 +1,28 @@
 //! The commands that call the agent: `unlock`, `lock`, `status`, `check`, `exec` and `pubkey`.
 
+mod unlock;
+
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use nightlatch_console::failure::{
-    EX_DATAERR, EX_IOERR, EX_NOINPUT, EX_NOPERM, EX_OSERR, EX_PROTOCOL, EX_TEMPFAIL, EX_USAGE,
-    Failure, note,
+    EX_CONFIG, EX_IOERR, EX_NOPERM, EX_OSERR, EX_PROTOCOL, EX_TEMPFAIL, EX_USAGE, Failure,
 };
 use nightlatch_console::output;
-use nightlatch_core::secret::{Secret, SecretBuffer};
+use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
-use nightlatch_sys::{clock, memory, terminal};
-use zeroize::Zeroizing;
+use nightlatch_sys::clock;
 
-use crate::card_lock::TriedBy;
-use crate::cli::{CheckOptions, ControlOptions, ExecOptions, StatusOptions, UnlockOptions};
-use crate::control::{AnswerWord, ControlAnswer, ControlRequest, MAX_PIN};
+pub(crate) use unlock::unlock;
+
+use crate::cli::{CheckOptions, ControlOptions, ExecOptions, StatusOptions};
+use crate::control::{AnswerWord, ControlAnswer, ControlRequest};
 use crate::report::{StateWord, StatusReport};
 
 /// Time for the agent to carry out a request that needs the card.
@@ -124,87 +125,7 @@ pub(crate) fn pubkey(options: &ControlOptions) -> Result<u8, Failure> {
 
 /// Locks the card.
 pub(crate) fn lock(options: &ControlOptions) -> Result<u8, Failure> {
-    answer(call(&options.control, ControlRequest::Lock, None)?)
-}
-
-/// Unlocks the card.
-pub(crate) fn unlock(options: &UnlockOptions) -> Result<u8, Failure> {
-    // Where the system forbids these, a typed PIN is no worse off than in any other program.
-    let _ = memory::forbid_core_dumps();
-    let _ = memory::lock_all();
-    let control = &options.control.control;
-    let report = ask(control)?;
-    match report.state {
-        StateWord::Unlocked | StateWord::NeedsTouch => {
-            note(&report.text);
-            return Ok(0);
-        }
-        StateWord::Locked | StateWord::TooFewTries => {}
-        StateWord::NoCard | StateWord::NoService => return Err(not_unlocked(&report)),
-    }
-    let (pin, by) = match pin_file(options)? {
-        Some(file) => (read_pin(&file)?, TriedBy::Agent),
-        None => (ask_pin(&report)?, TriedBy::Person),
-    };
-    if pin.len() > MAX_PIN {
-        let what = format!("the PIN has more than {MAX_PIN} characters");
-        return Err(Failure::new(EX_DATAERR, what));
-    }
-    let length = pin.len();
-    let request = ControlRequest::Unlock { by, length };
-    answer(call(control, request, Some(&pin))?)
-}
-
-fn pin_file(options: &UnlockOptions) -> Result<Option<PathBuf>, Failure> {
-    let Some(name) = &options.credential else {
-        return Ok(options.pin_file.clone());
-    };
-    match std::env::var_os("CREDENTIALS_DIRECTORY") {
-        Some(folder) => Ok(Some(Path::new(&folder).join(name))),
-        None => Err(Failure::new(EX_USAGE, "no credentials were passed to this program")
-            .hint("--credential is for services of systemd with LoadCredential=; use --pin-file FILE elsewhere")),
-    }
-}
-
-fn read_pin(file: &Path) -> Result<Secret, Failure> {
-    let failed = |error| {
-        Failure::new(
-            EX_NOINPUT,
-            format!("cannot read the PIN in {}", file.display()),
-        )
-        .because(error)
-    };
-    let mut source: Box<dyn io::Read> = match file.to_str() {
-        Some("-") => Box::new(io::stdin()),
-        _ => Box::new(std::fs::File::open(file).map_err(failed)?),
-    };
-    let mut pin = SecretBuffer::default();
-    let mut part = Zeroizing::new([0; 256]);
-    loop {
-        match source.read(&mut *part).map_err(failed)? {
-            0 => break,
-            read => pin.append(&part[..read]),
-        }
-        if pin.len() > MAX_PIN + 2 {
-            break;
-        }
-    }
-    let pin = pin.expose();
-    let pin = pin.strip_suffix(b"\n").unwrap_or(pin);
-    Ok(Secret::new(pin.to_vec()))
-}
-
-fn ask_pin(report: &StatusReport) -> Result<Secret, Failure> {
-    let name = report.serial.as_deref().unwrap_or("");
-    let tries = match report.tries {
-        Some(tries) => format!(" ({tries} tries left)"),
-        None => String::new(),
-    };
-    terminal::read_password(&format!("PIN of the card {name}{tries}: ")).map_err(|error| {
-        Failure::new(EX_NOINPUT, "cannot ask for the PIN")
-            .because(error)
-            .hint("run it from a terminal (ssh -t), or give the PIN in a file: --pin-file FILE")
-    })
+    answer(call(&options.control, &ControlRequest::Lock, None)?)
 }
 
 /// The exit status of an answer, or its failure.
@@ -215,6 +136,14 @@ fn answer(answer: ControlAnswer) -> Result<u8, Failure> {
         AnswerWord::Done | AnswerWord::Already => return Ok(0),
         AnswerWord::WrongPin | AnswerWord::NotTried => (StateWord::Locked.exit(), None),
         AnswerWord::NoCard => state(StateWord::NoCard),
+        // The right one may be put in.
+        AnswerWord::OtherCard => (StateWord::NoCard.exit(), None),
+        AnswerWord::NotNamed => (
+            EX_CONFIG,
+            Some(
+                "write both lines in card.conf, then `systemctl restart nightlatch-card`; or give both with --card and --key",
+            ),
+        ),
         AnswerWord::NoService => state(StateWord::NoService),
         AnswerWord::TooFewTries => (
             StateWord::TooFewTries.exit(),
@@ -263,7 +192,7 @@ fn not_unlocked(report: &StatusReport) -> Failure {
 }
 
 fn ask(control: &Path) -> Result<StatusReport, Failure> {
-    let text = exchange(control, ControlRequest::Status, None)?;
+    let text = exchange(control, &ControlRequest::Status, None)?;
     StatusReport::parse(&text).map_err(|error| match ControlAnswer::parse(text.trim_end()) {
         Some(ControlAnswer {
             word: AnswerWord::NotAllowed,
@@ -276,7 +205,7 @@ fn ask(control: &Path) -> Result<StatusReport, Failure> {
 
 fn call(
     control: &Path,
-    request: ControlRequest,
+    request: &ControlRequest,
     pin: Option<&Secret>,
 ) -> Result<ControlAnswer, Failure> {
     let text = exchange(control, request, pin)?;
@@ -287,7 +216,7 @@ fn call(
 /// Sends a request, and reads all of the answer.
 fn exchange(
     control: &Path,
-    request: ControlRequest,
+    request: &ControlRequest,
     pin: Option<&Secret>,
 ) -> Result<String, Failure> {
     let shown = control.display();

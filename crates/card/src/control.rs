@@ -3,26 +3,32 @@
 //! ```text
 //! status                     -> the lines of a report, and the end
 //! lock                       -> done
-//! unlock person|file LENGTH  and so many bytes: the PIN
+//! unlock person|file LENGTH [card=NAME] [key=FINGERPRINT]
+//!                            and so many bytes: the PIN, for that card alone
 //!                            -> done | already | WORD TEXT
 //! ```
 
 use std::fmt;
 
 use crate::card_lock::TriedBy;
+use crate::named_card::NamedCard;
 
-/// The longest line of a request.
-pub(crate) const MAX_LINE: usize = 64;
+/// The longest line of a request: one that names a card and its key has 111 bytes.
+pub(crate) const MAX_LINE: usize = 128;
 
 /// The longest PIN that is read. A card takes 127 bytes at most.
 pub(crate) const MAX_PIN: usize = 127;
 
 /// What a command wants.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ControlRequest {
     Status,
     Lock,
-    Unlock { by: TriedBy, length: usize },
+    Unlock {
+        by: TriedBy,
+        length: usize,
+        named: NamedCard,
+    },
 }
 
 impl ControlRequest {
@@ -31,7 +37,7 @@ impl ControlRequest {
         match words[..] {
             ["status"] => Some(Self::Status),
             ["lock"] => Some(Self::Lock),
-            ["unlock", by, length] => {
+            ["unlock", by, length, ref named @ ..] => {
                 let by = match by {
                     "person" => TriedBy::Person,
                     "file" => TriedBy::Agent,
@@ -39,7 +45,8 @@ impl ControlRequest {
                 };
                 let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
                 let length = length.parse().ok().filter(|length| *length <= MAX_PIN)?;
-                is_number.then_some(Self::Unlock { by, length })
+                let named = NamedCard::parse(named)?;
+                is_number.then_some(Self::Unlock { by, length, named })
             }
             _ => None,
         }
@@ -51,12 +58,12 @@ impl fmt::Display for ControlRequest {
         match self {
             Self::Status => f.write_str("status"),
             Self::Lock => f.write_str("lock"),
-            Self::Unlock { by, length } => {
+            Self::Unlock { by, length, named } => {
                 let by = match by {
                     TriedBy::Person => "person",
                     TriedBy::Agent => "file",
                 };
-                write!(f, "unlock {by} {length}")
+                write!(f, "unlock {by} {length}{named}")
             }
         }
     }
@@ -70,6 +77,10 @@ pub(crate) enum AnswerWord {
     Already,
     WrongPin,
     NoCard,
+    /// Not the one for which the PIN is.
+    OtherCard,
+    /// A PIN from a file for a card that is not named, or not its key.
+    NotNamed,
     NoService,
     TooFewTries,
     /// The PIN was not tried.
@@ -80,11 +91,13 @@ pub(crate) enum AnswerWord {
 }
 
 impl AnswerWord {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Done,
         Self::Already,
         Self::WrongPin,
         Self::NoCard,
+        Self::OtherCard,
+        Self::NotNamed,
         Self::NoService,
         Self::TooFewTries,
         Self::NotTried,
@@ -99,6 +112,8 @@ impl AnswerWord {
             Self::Already => "already",
             Self::WrongPin => "wrong-pin",
             Self::NoCard => "no-card",
+            Self::OtherCard => "other-card",
+            Self::NotNamed => "not-named",
             Self::NoService => "no-service",
             Self::TooFewTries => "too-few-tries",
             Self::NotTried => "not-tried",
@@ -147,6 +162,14 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_they_were_written() {
+        let named = NamedCard {
+            card: nightlatch_core::settings::card::CardName::parse(
+                "d2760001240103040006123456780000",
+            ),
+            key: Some("SHA256:uNiVztksCsDhcc0u9e8BrrJXVGDvbVGLiVNDnhQ9dEE".to_owned()),
+        };
+        let longest = format!("unlock person 127{named}");
+        assert!(longest.len() <= MAX_LINE);
         for (line, request) in [
             ("status", ControlRequest::Status),
             ("lock", ControlRequest::Lock),
@@ -155,6 +178,15 @@ mod tests {
                 ControlRequest::Unlock {
                     by: TriedBy::Person,
                     length: 6,
+                    named: NamedCard::default(),
+                },
+            ),
+            (
+                &longest,
+                ControlRequest::Unlock {
+                    by: TriedBy::Person,
+                    length: 127,
+                    named,
                 },
             ),
             (
@@ -162,11 +194,12 @@ mod tests {
                 ControlRequest::Unlock {
                     by: TriedBy::Agent,
                     length: 127,
+                    named: NamedCard::default(),
                 },
             ),
         ] {
-            assert_eq!(ControlRequest::parse(line), Some(request));
             assert_eq!(request.to_string(), line);
+            assert_eq!(ControlRequest::parse(line), Some(request));
         }
         for line in [
             "",
@@ -176,6 +209,9 @@ mod tests {
             "unlock person 128",
             "unlock agent 6",
             "unlock file +6",
+            "unlock file 6 ",
+            "unlock file 6 card=1",
+            "unlock file 6 more",
         ] {
             assert_eq!(ControlRequest::parse(line), None, "{line}");
         }

@@ -17,14 +17,15 @@ use zeroize::Zeroizing;
 
 use crate::access::AccessRules;
 use crate::board::Board;
-use crate::card_lock::{CardState, TriedBy};
+use crate::card_lock::CardState;
 use crate::control::{AnswerWord, ControlAnswer, ControlRequest, MAX_LINE};
 use crate::log;
 use crate::policy::SigningPolicy;
+use crate::named_card::WrongCard;
 use crate::report::{Sentence, StatusReport};
 use crate::session::NotTried;
 use crate::slots::{Slot, Slots};
-use crate::worker::{Order, UnlockEnd};
+use crate::worker::{GivenPin, Order, UnlockEnd};
 
 /// Time for a caller to send its line and its PIN, and to take the answer.
 const CALLER: Duration = Duration::from_secs(5);
@@ -91,11 +92,11 @@ impl ControlService {
             ControlRequest::Lock if self.access.may_unlock(peer.user) => {
                 format!("{}\n", self.lock(peer.user))
             }
-            ControlRequest::Unlock { by, length } if self.access.may_unlock(peer.user) => {
+            ControlRequest::Unlock { by, length, named } if self.access.may_unlock(peer.user) => {
                 let mut pin = Zeroizing::new(vec![0; length]);
                 read_exact(&mut stream, &mut pin, CALLER)?;
                 let pin = Secret::new(std::mem::take(&mut *pin));
-                format!("{}\n", self.unlock(pin, by, peer.user))
+                format!("{}\n", self.unlock(GivenPin { pin, by, named }, peer.user))
             }
             refused => {
                 if let ControlRequest::Unlock { length, .. } = refused {
@@ -119,11 +120,10 @@ impl ControlService {
         ControlAnswer::new(AnswerWord::Done, "")
     }
 
-    fn unlock(&self, pin: Secret, by: TriedBy, user: u32) -> ControlAnswer {
+    fn unlock(&self, given: GivenPin, user: u32) -> ControlAnswer {
         let (reply, end) = sync_channel(1);
         let queued = self.orders.try_send(Order::Unlock {
-            pin,
-            by,
+            given,
             until: clock::now().mono.after(PIN_SENT),
             reply,
         });
@@ -138,6 +138,10 @@ impl ControlService {
         let text = match &end {
             UnlockEnd::Unlocked | UnlockEnd::Already => String::new(),
             UnlockEnd::NoCard(_) => Sentence(&self.board.read()).to_string(),
+            UnlockEnd::WrongCard(wrong) => wrong.to_string(),
+            UnlockEnd::RefusedBefore => "the PIN was not tried: the card has refused this one before; give the right one, or \
+                                         type this one if the card has it now"
+                .to_owned(),
             UnlockEnd::Rejected(left) => {
                 format!("the card has refused the PIN; {left} tries are left")
             }
@@ -154,6 +158,9 @@ const fn answer_word(end: &UnlockEnd) -> AnswerWord {
         UnlockEnd::Already => AnswerWord::Already,
         UnlockEnd::NoCard(CardState::NoService) => AnswerWord::NoService,
         UnlockEnd::NoCard(_) => AnswerWord::NoCard,
+        UnlockEnd::WrongCard(WrongCard::NotNamed { .. }) => AnswerWord::NotNamed,
+        UnlockEnd::WrongCard(_) => AnswerWord::OtherCard,
+        UnlockEnd::RefusedBefore => AnswerWord::NotTried,
         UnlockEnd::Rejected(_) => AnswerWord::WrongPin,
         UnlockEnd::NotTried(NotTried::TooFewTries(_)) => AnswerWord::TooFewTries,
         UnlockEnd::NotTried(_) => AnswerWord::NotTried,
@@ -166,6 +173,11 @@ const fn word(end: &UnlockEnd) -> &'static str {
         UnlockEnd::Unlocked => "the card is unlocked",
         UnlockEnd::Already => "the card was unlocked before",
         UnlockEnd::NoCard(_) => "there is no card",
+        UnlockEnd::WrongCard(WrongCard::NotNamed { .. }) => {
+            "it is from a file, and card.conf does not name the card and its key"
+        }
+        UnlockEnd::WrongCard(_) => "it is for another card",
+        UnlockEnd::RefusedBefore => "the card has refused it before",
         UnlockEnd::Rejected(_) => "the card has refused it",
         UnlockEnd::NotTried(_) => "it was not tried",
         UnlockEnd::Failed(_) => "the card has failed",

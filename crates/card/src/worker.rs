@@ -9,19 +9,21 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use nightlatch_core::secret::Secret;
 use nightlatch_core::settings::card::CardSettings;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
 
 use crate::apdu::TooLong;
 use crate::board::{Board, BoardCard, BoardState};
-use crate::card_lock::{CardIdentity, CardLock, CardState, NoCard, PinOrder, PresentCard, TriedBy};
+use crate::card_lock::{CardIdentity, CardLock, CardState, NoCard, PinOrder, PresentCard};
 use crate::key::{AuthKey, SignInput};
 use crate::log;
+use crate::named_card::WrongCard;
+use crate::refused_pins::RefusedPins;
 use crate::session::{self, NotTried, OpenCard, OpenFault, PinState};
 use crate::transport::{AccessError, Connection, ReaderWithCard, Readers};
 
+pub(crate) use pin::GivenPin;
 use pin::KeptPin;
 use search::JudgedCard;
 
@@ -32,8 +34,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) enum Order {
     Sign(SignOrder),
     Unlock {
-        pin: Secret,
-        by: TriedBy,
+        given: GivenPin,
         /// After that the PIN is not sent any more: its caller was told that the card is busy.
         until: Monotonic,
         reply: SyncSender<UnlockEnd>,
@@ -83,6 +84,10 @@ pub(crate) enum UnlockEnd {
     /// It was unlocked: the PIN was not tried.
     Already,
     NoCard(CardState),
+    /// It is not the card for which the PIN is.
+    WrongCard(WrongCard),
+    /// The card has refused this PIN before.
+    RefusedBefore,
     /// The card has refused the PIN; so many tries are left.
     Rejected(u8),
     NotTried(NotTried),
@@ -124,6 +129,7 @@ pub(crate) struct Worker<R> {
     held: Option<HeldCard>,
     judged: Vec<JudgedCard>,
     pin: Option<KeptPin>,
+    refused: RefusedPins,
     /// Signatures that wait for the card to come back.
     waiting: Vec<SignOrder>,
     look_at: Option<Monotonic>,
@@ -142,6 +148,7 @@ impl<R: Readers> Worker<R> {
             held: None,
             judged: Vec::new(),
             pin: None,
+            refused: RefusedPins::default(),
             waiting: Vec::new(),
             look_at: None,
             detail: None,
@@ -180,12 +187,11 @@ impl<R: Readers> Worker<R> {
             Order::Sign(order) => self.sign(order, now),
             // A caller that is gone misses its answer.
             Order::Unlock {
-                pin,
-                by,
+                given,
                 until,
                 reply,
             } => {
-                let end = self.unlock(pin, by, until, now);
+                let end = self.unlock(given, until, now);
                 self.publish();
                 if let Some(end) = end {
                     let _ = reply.try_send(end);

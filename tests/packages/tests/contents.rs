@@ -93,6 +93,7 @@ fn each_package_has_what_it_is_for() {
                 "/lib/systemd/system/nightlatch-card.service",
                 "/lib/systemd/system/nightlatch-card.socket",
                 "/lib/systemd/system/nightlatch-card-control.socket",
+                "/lib/systemd/system/nightlatch-card-unlock@.service",
                 "/usr/lib/sysusers.d/nightlatch-card.conf",
                 "/usr/share/polkit-1/rules.d/nightlatch-card.rules",
                 "/etc/nightlatch/card.conf",

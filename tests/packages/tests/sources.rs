@@ -81,6 +81,7 @@ fn the_units_are_as_closed_as_they_can_be() {
         let file = folder.path().join(format!("{name}.service"));
         let unit = unit
             .replace("@sbindir@", "/usr/sbin")
+            .replace("@bindir@", "/usr/bin")
             .replace("@localstatedir@", "/var");
         std::fs::write(&file, unit).unwrap();
         file
@@ -91,6 +92,8 @@ fn the_units_are_as_closed_as_they_can_be() {
         ("nightlatch-agent", 1.5),
         ("nightlatch-agent-boot", 1.5),
         ("nightlatch-agent-hibernate", 1.0),
+        ("nightlatch-card", 1.5),
+        ("nightlatch-card-unlock@", 1.5),
     ] {
         let threshold = format!("--threshold={}", most * 10.0);
         let mut analyze = Command::new("systemd-analyze");

@@ -7,6 +7,7 @@ use nightlatch_sys::memory;
 use super::{UnlockEnd, Worker};
 use crate::card_lock::{CardState, TriedBy, TryEnd};
 use crate::log;
+use crate::named_card::{NamedCard, WrongCard};
 use crate::session::{self, PinState, TransmitFault, VerifyEnd};
 use crate::transport::{AccessError, Readers};
 
@@ -22,6 +23,14 @@ impl KeptPin {
     }
 }
 
+/// A PIN to unlock a card with.
+pub(crate) struct GivenPin {
+    pub(crate) pin: Secret,
+    pub(crate) by: TriedBy,
+    /// The card for which it is.
+    pub(crate) named: NamedCard,
+}
+
 impl<R: Readers> Worker<R> {
     pub(super) fn verify_kept(&mut self, now: Monotonic) {
         let (Some(held), Some(pin)) = (&mut self.held, &self.pin) else {
@@ -29,6 +38,7 @@ impl<R: Readers> Worker<R> {
         };
         let end = session::verify(&mut *held.connection, &held.open, &pin.0, TriedBy::Agent);
         if matches!(end, VerifyEnd::Rejected(_)) {
+            self.refused.note(&held.identity(), &pin.0);
             log::alarm(
                 "the card has refused the PIN with which it was unlocked; it is not tried again",
             );
@@ -61,14 +71,57 @@ impl<R: Readers> Worker<R> {
     /// No end: it is too late for the one who gave the PIN, and it was not sent.
     pub(super) fn unlock(
         &mut self,
-        pin: Secret,
-        by: TriedBy,
+        given: GivenPin,
         until: Monotonic,
         now: Monotonic,
     ) -> Option<UnlockEnd> {
         if until <= now {
             return None;
         }
+        self.look_at_state(now);
+        let is_unlocked = matches!(self.lock.state(), CardState::Unlocked(_));
+        let Some(held) = &mut self.held else {
+            return Some(UnlockEnd::NoCard(self.lock.state()));
+        };
+        let GivenPin { pin, by, named } = given;
+        let identity = held.identity();
+        match named.judge(&self.settings, by, &identity) {
+            Ok(()) => {}
+            // Nothing is sent.
+            Err(WrongCard::NotNamed { .. }) if is_unlocked => {}
+            Err(wrong) => return Some(UnlockEnd::WrongCard(wrong)),
+        }
+        if is_unlocked {
+            return Some(UnlockEnd::Already);
+        }
+        let card = &mut *held.connection;
+        let end = match session::before_verify(card, &held.open, &pin, by) {
+            // The card, or the hash of its KDF object, may have taken long.
+            Ok(_) if until <= (self.clock)() => return None,
+            Ok(_) if by == TriedBy::Agent && self.refused.has(&identity, &pin) => {
+                log::alarm("the card has refused this PIN before: it is not tried again");
+                return Some(UnlockEnd::RefusedBefore);
+            }
+            Ok(ready) => session::send_pin(card, &held.open.data.limits, &pin, &ready),
+            Err(end) => end,
+        };
+        match end {
+            VerifyEnd::Verified => {
+                self.refused.forget(&identity, &pin);
+                self.pin = Some(KeptPin::new(pin));
+            }
+            VerifyEnd::Rejected(_) => self.refused.note(&identity, &pin),
+            _ => {}
+        }
+        // What was not tried changes nothing.
+        if !matches!(end, VerifyEnd::NotTried(_)) {
+            self.tried(&end, now);
+        }
+        Some(unlock_end(end))
+    }
+
+    /// Before a PIN is given: the card as it is now, not as it was last seen.
+    fn look_at_state(&mut self, now: Monotonic) {
         if let Some(held) = &mut self.held {
             let state = session::pin_state(&mut *held.connection, &held.open.data.limits);
             let is_unlocked = matches!(self.lock.state(), CardState::Unlocked(_));
@@ -87,48 +140,28 @@ impl<R: Readers> Worker<R> {
             self.judged.clear();
             self.look(now);
         }
-        let state = self.lock.state();
-        if matches!(state, CardState::Unlocked(_)) {
-            return Some(UnlockEnd::Already);
-        }
-        let Some(held) = &mut self.held else {
-            return Some(UnlockEnd::NoCard(state));
-        };
-        let card = &mut *held.connection;
-        let end = match session::before_verify(card, &held.open, &pin, by) {
-            // The card, or the hash of its KDF object, may have taken long.
-            Ok(_) if until <= (self.clock)() => return None,
-            Ok(ready) => session::send_pin(card, &held.open.data.limits, &pin, &ready),
-            Err(end) => end,
-        };
-        if end == VerifyEnd::Verified {
-            self.pin = Some(KeptPin::new(pin));
-        }
-        // What was not tried changes nothing.
-        if !matches!(end, VerifyEnd::NotTried(_)) {
-            self.tried(&end, now);
-        }
-        Some(match end {
-            VerifyEnd::Verified => UnlockEnd::Unlocked,
-            VerifyEnd::Rejected(left) => {
-                log::alarm(&format!(
-                    "the card has refused a PIN; {left} tries are left"
-                ));
-                UnlockEnd::Rejected(left)
-            }
-            VerifyEnd::NotTried(why) => UnlockEnd::NotTried(why),
-            VerifyEnd::Unexpected(status) => {
-                UnlockEnd::Failed(format!("the card answers {status} to the PIN"))
-            }
-            VerifyEnd::Broken(fault) | VerifyEnd::Lost(fault) => {
-                UnlockEnd::Failed(fault.to_string())
-            }
-        })
     }
 
     pub(super) fn lock_by_person(&mut self, now: Monotonic) {
         let order = self.lock.lock();
         self.obey(order, now);
         self.reset(now);
+    }
+}
+
+fn unlock_end(end: VerifyEnd) -> UnlockEnd {
+    match end {
+        VerifyEnd::Verified => UnlockEnd::Unlocked,
+        VerifyEnd::Rejected(left) => {
+            log::alarm(&format!(
+                "the card has refused a PIN; {left} tries are left"
+            ));
+            UnlockEnd::Rejected(left)
+        }
+        VerifyEnd::NotTried(why) => UnlockEnd::NotTried(why),
+        VerifyEnd::Unexpected(status) => {
+            UnlockEnd::Failed(format!("the card answers {status} to the PIN"))
+        }
+        VerifyEnd::Broken(fault) | VerifyEnd::Lost(fault) => UnlockEnd::Failed(fault.to_string()),
     }
 }

@@ -1,10 +1,13 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use nightlatch_core::settings::card::AfterRemoval;
+use nightlatch_core::settings::card::{AfterRemoval, CardName};
+
+use nightlatch_core::secret::Secret;
 
 use super::*;
 use crate::card_data::Touch;
-use crate::card_lock::LockReason;
+use crate::card_lock::{LockReason, TriedBy};
+use crate::named_card::NamedCard;
 use crate::simulated::{PIN, SimulatedReaders};
 
 fn at(milliseconds: u64) -> Monotonic {
@@ -21,6 +24,15 @@ fn worker(
     let card = card.clone();
     worker.clock = Box::new(move || card.card().now);
     worker
+}
+
+/// A PIN that a person types.
+fn typed(pin: &[u8]) -> GivenPin {
+    GivenPin {
+        pin: Secret::new(pin.to_vec()),
+        by: TriedBy::Person,
+        named: NamedCard::default(),
+    }
 }
 
 struct Bench {
@@ -59,11 +71,27 @@ impl Bench {
         self.board.read().state
     }
 
+    /// The names of the simulated card, as an order from a file has them.
+    fn named(&self) -> NamedCard {
+        let card = self.card.card();
+        let key = AuthKey::Ed25519(card.key);
+        NamedCard {
+            card: CardName::parse(&format!("0006:{:08X}", card.serial)),
+            key: Some(key.fingerprint()),
+        }
+    }
+
     fn unlock(&mut self, pin: &[u8], by: TriedBy) -> UnlockEnd {
         let (reply, end) = sync_channel(1);
         let order = Order::Unlock {
-            pin: Secret::new(pin.to_vec()),
-            by,
+            given: GivenPin {
+                by,
+                named: match by {
+                    TriedBy::Person => NamedCard::default(),
+                    TriedBy::Agent => self.named(),
+                },
+                ..typed(pin)
+            },
             until: at(15_000),
             reply,
         };
@@ -288,8 +316,7 @@ fn a_pin_that_is_late_is_never_sent() {
         }
         let (reply, end) = sync_channel(1);
         let order = Order::Unlock {
-            pin: Secret::new(PIN.to_vec()),
-            by: TriedBy::Person,
+            given: typed(PIN),
             until: at(15_000),
             reply,
         };
@@ -406,8 +433,7 @@ fn a_card_that_hangs_is_not_shown_as_unlocked() {
     let (reply, locked) = sync_channel(1);
     orders
         .send(Order::Unlock {
-            pin: Secret::new(PIN.to_vec()),
-            by: TriedBy::Person,
+            given: typed(PIN),
             until: at(15_000),
             reply,
         })
@@ -532,7 +558,6 @@ fn a_card_that_is_in_use_for_long_does_not_keep_the_thread_busy() {
 
 #[test]
 fn only_the_card_and_the_key_that_the_file_names_are_taken() {
-    use nightlatch_core::settings::card::CardName;
     let named = |text: &str| CardSettings {
         card: CardName::parse(text),
         ..CardSettings::default()
@@ -584,7 +609,6 @@ fn a_card_beside_does_not_stop_the_return_of_the_kept_one() {
 
 #[test]
 fn a_card_that_is_not_wanted_is_connected_to_once() {
-    use nightlatch_core::settings::card::CardName;
     let named = CardSettings {
         card: CardName::parse("0006:00000002"),
         ..CardSettings::default()
@@ -688,7 +712,6 @@ fn two_cards_are_several_until_one_is_taken_out() {
 
 #[test]
 fn a_card_that_is_in_use_is_polled_beside_one_that_is_not_wanted() {
-    use nightlatch_core::settings::card::CardName;
     let mut bench = Bench::with(CardSettings {
         card: CardName::parse("0006:00000002"),
         ..CardSettings::default()
@@ -711,11 +734,9 @@ fn a_touch_that_is_needed_is_told() {
     let mut worker = worker(&card, CardSettings::default(), &board);
     worker.carry_out(Order::Look, at(0));
     let (reply, _end) = sync_channel(1);
-    let pin = Secret::new(PIN.to_vec());
     worker.carry_out(
         Order::Unlock {
-            pin,
-            by: TriedBy::Person,
+            given: typed(PIN),
             until: at(15_000),
             reply,
         },
@@ -759,3 +780,5 @@ fn the_end_of_the_worker_resets_the_card() {
     drop(bench.worker);
     assert!(!bench.card.card().is_verified);
 }
+
+mod unlock;

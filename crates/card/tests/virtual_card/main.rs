@@ -8,4 +8,5 @@ mod faults;
 mod hosts;
 mod logins;
 mod sshd;
+mod unlock_unit;
 mod world;

@@ -169,10 +169,27 @@ impl World {
         assert!(output.status.success(), "{output:?}");
     }
 
+    /// The card and its key as `unlock` takes them, of the card that the agent has.
+    pub(crate) fn named(&self) -> [String; 4] {
+        let status = String::from_utf8(self.run(&["status"]).stdout).unwrap();
+        let value = |name: &str| {
+            let value = status
+                .lines()
+                .find_map(|line| line.trim().strip_prefix(name));
+            value.unwrap_or_default().trim().to_owned()
+        };
+        let options = ["--card", "--key"].map(str::to_owned);
+        let [card, key] = options;
+        [card, value("AID:"), key, value("fingerprint:")]
+    }
+
     pub(crate) fn try_unlock(&self, pin: &str) -> Output {
         let file = self.path("pin");
         fs::write(&file, format!("{pin}\n")).unwrap();
-        let output = self.run(&["unlock", "--pin-file", file.to_str().unwrap()]);
+        let named = self.named();
+        let mut words = vec!["unlock", "--pin-file", file.to_str().unwrap()];
+        words.extend(named.iter().map(String::as_str));
+        let output = self.run(&words);
         fs::remove_file(file).unwrap();
         output
     }

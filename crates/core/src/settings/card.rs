@@ -1,12 +1,13 @@
 //! The settings of the card's agent: `[card]` of `card.conf`, which names the card and decides who may have something signed.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::caller::{AllowedCaller, callers};
 use super::hosts::{HostRule, hosts};
 use super::one_section::{self, OneSection, filled, words};
 use super::{Parsed, Problem, SettingsError};
-use crate::digits;
+use crate::digits::{self, Hex};
 use crate::hours::Hours;
 use crate::ini::{IniEntry, is_space};
 
@@ -35,6 +36,8 @@ pub struct CardSettings {
     pub hours: Hours,
     /// What becomes of the PIN when the card is taken out.
     pub after_removal: AfterRemoval,
+    /// Whether a pcscd is used that every user of the machine can reach.
+    pub open_pcscd: OpenPcscd,
 }
 
 impl Default for CardSettings {
@@ -48,6 +51,7 @@ impl Default for CardSettings {
             known_hosts: vec![KNOWN_HOSTS.into()],
             hours: Hours::default(),
             after_removal: AfterRemoval::default(),
+            open_pcscd: OpenPcscd::default(),
         }
     }
 }
@@ -90,6 +94,26 @@ impl CardName {
     }
 }
 
+impl fmt::Display for CardName {
+    /// As [`CardName::parse`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aid(aid) => write!(f, "{}", Hex(aid)),
+            Self::Serial {
+                manufacturer,
+                serial,
+            } => write!(f, "{:X}:{:X}", Hex(manufacturer), Hex(serial)),
+        }
+    }
+}
+
+/// The SHA-256 fingerprint of an SSH key as `ssh-keygen -l` prints it: `SHA256:` and 43 letters of base64.
+pub fn is_fingerprint(text: &str) -> bool {
+    let is_base64 = |letter: char| letter.is_ascii_alphanumeric() || "+/".contains(letter);
+    let digest = text.strip_prefix("SHA256:");
+    digest.is_some_and(|digest| digest.len() == 43 && digest.chars().all(is_base64))
+}
+
 /// What becomes of the PIN when the card is taken out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum AfterRemoval {
@@ -100,8 +124,19 @@ pub enum AfterRemoval {
     Unlock,
 }
 
+/// Whether the card is used through a pcscd that every user of the machine can reach. Whenever the agent does not hold the card, each of
+/// them can take it, and use up the tries of its PIN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OpenPcscd {
+    /// The agent does not start, and does not take the card.
+    #[default]
+    Refuse,
+    /// The agent works all the same.
+    Accept,
+}
+
 /// Every key that means something.
-pub const KEYS: [&str; 8] = [
+pub const KEYS: [&str; 9] = [
     "card",
     "key",
     "allow",
@@ -110,6 +145,7 @@ pub const KEYS: [&str; 8] = [
     "known_hosts",
     "hours",
     "after_removal",
+    "open_pcscd",
 ];
 
 /// Reads the file; `file` is its name in errors. An empty value is the default.
@@ -139,12 +175,19 @@ fn take(
         "hosts" => settings.hosts = hosts(raw)?,
         "known_hosts" => settings.known_hosts = known_hosts(raw)?,
         "hours" => settings.hours = Hours::parse(raw)?,
-        // `KEYS` has no other.
-        _ => {
+        "after_removal" => {
             settings.after_removal = match raw {
                 "" | "person" => AfterRemoval::Person,
                 "unlock" => AfterRemoval::Unlock,
                 other => return Err(Problem::AfterRemoval(other.to_owned())),
+            }
+        }
+        // `KEYS` has no other.
+        _ => {
+            settings.open_pcscd = match raw {
+                "" | "refuse" => OpenPcscd::Refuse,
+                "accept" => OpenPcscd::Accept,
+                other => return Err(Problem::OpenPcscd(other.to_owned())),
             }
         }
     }
@@ -166,12 +209,10 @@ fn known_hosts(raw: &str) -> Result<Vec<PathBuf>, Problem> {
     }
 }
 
-/// `SHA256:` and 43 letters of base64.
 fn fingerprint(raw: &str) -> Result<String, Problem> {
-    let is_base64 = |letter: char| letter.is_ascii_alphanumeric() || "+/".contains(letter);
-    match raw.strip_prefix("SHA256:") {
-        Some(digest) if digest.len() == 43 && digest.chars().all(is_base64) => Ok(raw.to_owned()),
-        _ => Err(Problem::KeyFingerprint(raw.to_owned())),
+    match is_fingerprint(raw) {
+        true => Ok(raw.to_owned()),
+        false => Err(Problem::KeyFingerprint(raw.to_owned())),
     }
 }
 
@@ -196,6 +237,9 @@ mod tests {
         assert!(serial.is(&aid) && name(&AID.to_lowercase()).unwrap().is(&aid));
         let other = [&aid[..13], &[0x79, 0, 0]].concat().try_into().unwrap();
         assert!(!serial.is(&other) && !CardName::Aid(aid).is(&other));
+        for named in [CardName::Aid(aid), serial] {
+            assert_eq!(CardName::parse(&named.to_string()), Some(named));
+        }
         let manufacturer = name("0005:12345678").unwrap();
         assert!(!manufacturer.is(&aid));
         for wrong in [
@@ -275,6 +319,19 @@ mod tests {
             after("keep")
                 .unwrap_err()
                 .contains("expected person or unlock")
+        );
+    }
+
+    #[test]
+    fn a_pcscd_that_all_can_reach_is_refused_unless_the_file_accepts_it() {
+        let open = |word: &str| read(&format!("open_pcscd = {word}")).map(|it| it.open_pcscd);
+        assert_eq!(open(""), Ok(OpenPcscd::Refuse));
+        assert_eq!(open("refuse"), Ok(OpenPcscd::Refuse));
+        assert_eq!(open("accept"), Ok(OpenPcscd::Accept));
+        let error = open("yes").unwrap_err();
+        assert!(
+            error.contains("expected refuse or accept; found \"yes\""),
+            "{error}"
         );
     }
 }

@@ -234,6 +234,9 @@ pub enum Problem {
     /// Neither of the two ways.
     #[error("expected person or unlock; found {0:?}{advice}", advice = comment_advice(.0))]
     AfterRemoval(String),
+    /// Neither of the two ways.
+    #[error("expected refuse or accept; found {0:?}{advice}", advice = comment_advice(.0))]
+    OpenPcscd(String),
     /// No name of a secret.
     #[error(transparent)]
     SecretName(SecretNameError),
