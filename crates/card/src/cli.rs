@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use nightlatch_core::duration;
 use nightlatch_core::settings::card::{CardName, is_fingerprint};
 
+use crate::authorized_line::{BackupProgram, ConfinedPath, FromPattern};
+
 /// The folder of the sockets, which all users can enter.
 const AGENT: &str = "/run/nightlatch-card/agent";
 const CONTROL: &str = "/run/nightlatch-card/control";
@@ -63,7 +65,14 @@ pub(crate) enum CardVerb {
   nightlatch card exec --wait 10m -- rsnapshot daily")]
     Exec(ExecOptions),
     /// Print the public key as a line of authorized_keys
-    Pubkey(ControlOptions),
+    ///
+    /// With --for the line has the options that leave the key one use: no terminal, no forwarding, and one command that is confined to
+    /// a folder.
+    #[command(after_help = "Examples:
+  nightlatch card pubkey
+  nightlatch card pubkey --for rsnapshot --path / --from 192.0.2.7
+  nightlatch card pubkey --for borg --path /srv/borg/web1 --from backup.example.org")]
+    Pubkey(PubkeyOptions),
 }
 
 #[derive(Args, Debug)]
@@ -86,6 +95,25 @@ pub(crate) struct ControlOptions {
     /// The control socket of the agent
     #[arg(long, value_name = "FILE", default_value = CONTROL)]
     pub(crate) control: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PubkeyOptions {
+    /// The program that logs in. The line allows nothing else
+    #[arg(long = "for", value_name = "PROGRAM", value_enum, requires = "path")]
+    pub(crate) program: Option<BackupProgram>,
+
+    /// The folder on the host, absolute: rsync and rsnapshot read below it, borg has its repositories there
+    #[arg(long, value_name = "DIR", requires = "program", value_parser = ConfinedPath::parse)]
+    pub(crate) path: Option<ConfinedPath>,
+
+    /// From where the key is admitted: a name, an address, or a network such as 192.0.2.0/24, with * and ? as wildcards and ! for
+    /// exceptions. May be given several times
+    #[arg(long, value_name = "PATTERN", requires = "program", value_parser = FromPattern::parse)]
+    pub(crate) from: Vec<FromPattern>,
+
+    #[command(flatten)]
+    pub(crate) control: ControlOptions,
 }
 
 #[derive(Args, Debug)]

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use nightlatch_console::failure::{
-    EX_CONFIG, EX_IOERR, EX_NOPERM, EX_OSERR, EX_PROTOCOL, EX_TEMPFAIL, EX_USAGE, Failure,
+    EX_CONFIG, EX_IOERR, EX_NOPERM, EX_OSERR, EX_PROTOCOL, EX_TEMPFAIL, EX_USAGE, Failure, note,
 };
 use nightlatch_console::output;
 use nightlatch_core::secret::Secret;
@@ -21,7 +21,8 @@ use nightlatch_sys::clock;
 
 pub(crate) use unlock::unlock;
 
-use crate::cli::{CheckOptions, ControlOptions, ExecOptions, StatusOptions};
+use crate::authorized_line::{LineOptions, check_patterns};
+use crate::cli::{CheckOptions, ControlOptions, ExecOptions, PubkeyOptions, StatusOptions};
 use crate::control::{AnswerWord, ControlAnswer, ControlRequest};
 use crate::report::{StateWord, StatusReport};
 
@@ -113,13 +114,32 @@ fn run(options: &ExecOptions) -> Failure {
     Failure::new(exit, what).because(error)
 }
 
-/// Prints the public key.
-pub(crate) fn pubkey(options: &ControlOptions) -> Result<u8, Failure> {
-    let report = ask(&options.control)?;
+/// Prints the public key, with the options that confine it when a program is named.
+pub(crate) fn pubkey(options: &PubkeyOptions) -> Result<u8, Failure> {
+    check_patterns(&options.from).map_err(|why| Failure::new(EX_USAGE, why))?;
+    let report = ask(&options.control.control)?;
     let (Some(key), Some(serial)) = (&report.key, &report.serial) else {
         return Err(not_unlocked(&report));
     };
-    output::print(&format!("{key} card {serial}\n"))?;
+    let mut line = String::new();
+    if let (Some(program), Some(path)) = (options.program, &options.path) {
+        let from = &options.from;
+        line = format!(
+            "{} ",
+            LineOptions {
+                program,
+                path,
+                from
+            }
+        );
+        if from.is_empty() {
+            note(
+                "the line has no from=: the key is admitted from everywhere; add --from PATTERN, as --from 192.0.2.7",
+            );
+        }
+    }
+    line.push_str(&format!("{key} card {serial}\n"));
+    output::print(&line)?;
     Ok(0)
 }
 

@@ -8,6 +8,7 @@
 mod access;
 pub mod agent_protocol;
 mod apdu;
+mod authorized_line;
 pub mod binds;
 mod board;
 mod card_data;

@@ -6,6 +6,7 @@ mod apdus;
 mod clients;
 mod faults;
 mod hosts;
+mod jobs;
 mod logins;
 mod sshd;
 mod unlock_unit;
