@@ -64,11 +64,14 @@ pub(crate) type Apdu = Zeroizing<Vec<u8>>;
 impl CommandLimits {
     /// The longest data of a command.
     pub(crate) fn longest(&self) -> usize {
-        let extended = self.extended.map_or(0, usize::from);
         let chain = if self.chaining { MAX_CHAIN } else { 0 };
-        SHORT
-            .max(extended.saturating_sub(EXTENDED_FRAME))
-            .max(chain)
+        self.longest_in_one().max(chain)
+    }
+
+    /// The longest data of a command that is sent at once.
+    pub(crate) fn longest_in_one(&self) -> usize {
+        let extended = self.extended.map_or(0, usize::from);
+        SHORT.max(extended.saturating_sub(EXTENDED_FRAME))
     }
 }
 

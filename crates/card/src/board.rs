@@ -6,7 +6,8 @@ use std::time::Duration;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
 
-use crate::card_data::Aid;
+use crate::apdu::CommandLimits;
+use crate::card_data::{Aid, Touch};
 use crate::card_lock::CardState;
 use crate::key::AuthKey;
 
@@ -30,6 +31,9 @@ pub(crate) struct BoardCard {
     pub(crate) key: AuthKey,
     /// Tries left for the PIN, as last read.
     pub(crate) tries: Option<u8>,
+    pub(crate) touch: Touch,
+    /// The lengths of commands that the card takes.
+    pub(crate) limits: CommandLimits,
 }
 
 /// A card's thread that has been at one order for longer than this hangs, for those who ask.
@@ -106,7 +110,6 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::card_data::Touch;
 
     #[test]
     fn a_thread_that_is_busy_for_long_has_a_state_of_its_own() {

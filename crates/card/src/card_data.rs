@@ -82,7 +82,8 @@ pub(crate) struct CardData {
     pub(crate) aid: Aid,
     pub(crate) limits: CommandLimits,
     pub(crate) pin: PinStatus,
-    pub(crate) algorithm: KeyAlgorithm,
+    /// The algorithm of the authentication key. `None`: SSH has no name for it, as for Brainpool curves.
+    pub(crate) algorithm: Option<KeyAlgorithm>,
     pub(crate) touch: Touch,
     /// False if the card says that it has no KDF object (C0, first byte, bit 1).
     pub(crate) may_have_kdf: bool,
@@ -112,8 +113,7 @@ impl CardData {
                 aid.version(),
             ),
             pin: pin_status(object(0xc4).unwrap_or_default())?,
-            algorithm: KeyAlgorithm::parse(attributes)
-                .ok_or(CardDataFault("algorithm of the authentication key (C3)"))?,
+            algorithm: KeyAlgorithm::parse(attributes),
             touch: object(0xd8).map_or(Touch::Off, touch),
             may_have_kdf: object(0xc0)
                 .and_then(<[u8]>::first)
@@ -253,8 +253,8 @@ pub(crate) mod tests {
             no_pin.unwrap_err().to_string(),
             "the card's discretionary data (73) is missing or malformed"
         );
-        let other = CardData::parse(&sample(1, 3, &[0x12, 1]));
-        assert!(other.unwrap_err().to_string().contains("(C3)"));
+        let other = CardData::parse(&sample(1, 3, &[0x12, 1])).unwrap();
+        assert_eq!(other.algorithm, None);
         assert!(pin_status(&[1, 127, 127, 127, 3]).is_err());
         assert!(pin_status(&[1, 0x88, 8, 8, 3, 0, 3]).unwrap().is_block);
     }

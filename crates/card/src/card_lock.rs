@@ -48,6 +48,8 @@ pub(crate) enum NoCard {
     Several,
     /// It has no authentication key, or one that SSH cannot use.
     NoKey,
+    /// Its authentication key is of a kind that SSH has no name for.
+    KeyKind,
     /// Its authentication key is not the one that card.conf names.
     OtherKey,
     /// Another program has it.

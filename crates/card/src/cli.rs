@@ -73,6 +73,11 @@ pub(crate) enum CardVerb {
   nightlatch card pubkey --for rsnapshot --path / --from 192.0.2.7
   nightlatch card pubkey --for borg --path /srv/borg/web1 --from backup.example.org")]
     Pubkey(PubkeyOptions),
+    /// Find what keeps jobs from the card's key, or the PIN from being safe
+    ///
+    /// Looks at pcscd, card.conf, the agent, the card, GnuPG and the PIN of a server. Each finding has the command that mends it. The
+    /// exit status is 1 when one of them is FAIL.
+    Doctor(DoctorOptions),
 }
 
 #[derive(Args, Debug)]
@@ -147,6 +152,24 @@ pub(crate) struct StatusOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) control: ControlOptions,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
+    pub(crate) config: PathBuf,
+
+    /// The agent's socket
+    #[arg(long, value_name = "FILE", default_value = AGENT)]
+    pub(crate) socket: PathBuf,
 
     #[command(flatten)]
     pub(crate) control: ControlOptions,

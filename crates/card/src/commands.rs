@@ -211,7 +211,7 @@ fn not_unlocked(report: &StatusReport) -> Failure {
     }
 }
 
-fn ask(control: &Path) -> Result<StatusReport, Failure> {
+pub(crate) fn ask(control: &Path) -> Result<StatusReport, Failure> {
     let text = exchange(control, &ControlRequest::Status, None)?;
     StatusReport::parse(&text).map_err(|error| match ControlAnswer::parse(text.trim_end()) {
         Some(ControlAnswer {

@@ -17,6 +17,7 @@ mod cli;
 mod commands;
 mod control;
 mod control_service;
+mod doctor;
 mod host_rules;
 mod kdf;
 mod key;
@@ -24,6 +25,7 @@ mod known_hosts_files;
 mod log;
 mod named_card;
 mod pcsc_readers;
+mod pcscd_access;
 mod policy;
 pub mod purpose;
 mod refused_pins;
@@ -72,5 +74,6 @@ fn dispatch(verb: &CardVerb) -> Result<u8, Failure> {
         CardVerb::Check(options) => commands::check(options),
         CardVerb::Exec(options) => commands::exec(options),
         CardVerb::Pubkey(options) => commands::pubkey(options),
+        CardVerb::Doctor(options) => doctor::doctor(options),
     }
 }

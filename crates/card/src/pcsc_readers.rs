@@ -7,12 +7,14 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
 
+use nightlatch_core::settings::card::OpenPcscd;
 use pcsc::{
     Card, Context, Disposition, Error, PNP_NOTIFICATION, Protocols, ReaderState, Scope, ShareMode,
     State,
 };
 
 use crate::apdu::Apdu;
+use crate::pcscd_access::PcscdAccess;
 use crate::transport::{AccessError, Connection, ReaderWithCard, Readers};
 use crate::worker::Order;
 
@@ -42,16 +44,28 @@ fn access(error: Error) -> AccessError {
 }
 
 /// The readers that pcscd knows.
-#[derive(Default)]
-pub(crate) struct PcscReaders(Option<Context>);
+pub(crate) struct PcscReaders {
+    context: Option<Context>,
+    open_pcscd: OpenPcscd,
+}
 
 impl PcscReaders {
+    pub(crate) fn new(open_pcscd: OpenPcscd) -> Self {
+        Self {
+            context: None,
+            open_pcscd,
+        }
+    }
+
     fn context(&mut self) -> Result<Context, AccessError> {
-        if let Some(context) = &self.0 {
+        if let Some(context) = &self.context {
             return Ok(context.clone());
         }
+        // Each time: pcscd may come after the agent, or anew with another socket.
+        let judged = PcscdAccess::look().judge_for(self.open_pcscd);
+        judged.map_err(|_| AccessError::Open)?;
         let context = Context::establish(Scope::System).map_err(access)?;
-        self.0 = Some(context.clone());
+        self.context = Some(context.clone());
         Ok(context)
     }
 
@@ -59,7 +73,7 @@ impl PcscReaders {
     fn told(&mut self, error: Error) -> AccessError {
         let error = access(error);
         if error == AccessError::NoService {
-            self.0 = None;
+            self.context = None;
         }
         error
     }

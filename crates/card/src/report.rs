@@ -128,6 +128,7 @@ const fn no_card(why: NoCard) -> &'static str {
         NoCard::NotTheNamed => "the card that card.conf names is not there, but another one",
         NoCard::Several => "several cards are there: name one in card.conf (card = AID)",
         NoCard::NoKey => "the card has no authentication key that SSH can use",
+        NoCard::KeyKind => "the card's authentication key is of a kind that SSH has no name for",
         NoCard::OtherKey => "the card has another authentication key than card.conf names",
         NoCard::InUse => {
             "another program uses the card: end it, for example `gpgconf --kill scdaemon`"
@@ -147,6 +148,20 @@ const fn locked(why: LockReason) -> &'static str {
         LockReason::Doubt => {
             "the PIN is not tried, because the card has answered in an unexpected way"
         }
+    }
+}
+
+/// Why there is no card, as one word.
+const fn no_card_word(why: NoCard) -> &'static str {
+    match why {
+        NoCard::Missing => "missing",
+        NoCard::NotTheNamed => "not-the-named",
+        NoCard::Several => "several",
+        NoCard::NoKey => "no-key",
+        NoCard::KeyKind => "key-kind",
+        NoCard::OtherKey => "other-key",
+        NoCard::InUse => "in-use",
+        NoCard::Faulty => "faulty",
     }
 }
 
@@ -170,6 +185,14 @@ pub(crate) struct StatusReport {
     pub(crate) usual_hosts: Option<u64>,
     /// Until then each host becomes a usual one.
     pub(crate) learning_until: Option<String>,
+    /// Why there is no card, as one word.
+    pub(crate) reason: Option<String>,
+    /// True when each signature needs a touch.
+    pub(crate) touch: bool,
+    /// The longest message in bytes that the card takes in one command.
+    pub(crate) longest: Option<usize>,
+    /// True when the card says that it takes longer ones in parts, without a limit.
+    pub(crate) chaining: bool,
 }
 
 /// An answer of the agent that this version does not understand.
@@ -193,6 +216,13 @@ impl StatusReport {
             closed: policy.closed,
             usual_hosts: policy.usual_hosts,
             learning_until: policy.learning_until,
+            reason: match board.state {
+                CardState::NoCard(why) => Some(no_card_word(why).to_owned()),
+                _ => None,
+            },
+            touch: card.is_some_and(|card| card.touch == Touch::Needed),
+            longest: card.map(|card| card.limits.longest_in_one()),
+            chaining: card.is_some_and(|card| card.limits.chaining),
         }
     }
 
@@ -203,9 +233,17 @@ impl StatusReport {
             self.state.as_str(),
             self.text.replace('\n', " ")
         );
-        if self.recovers {
-            lines.push_str("recovers yes\n");
+        for (name, is_set) in [
+            ("recovers", self.recovers),
+            ("touch", self.touch),
+            ("chaining", self.chaining),
+        ] {
+            if is_set {
+                // A string takes all that is written to it.
+                let _ = writeln!(lines, "{name} yes");
+            }
         }
+        let longest = self.longest.map(|longest| longest.to_string());
         let tries = self.tries.map(|tries| tries.to_string());
         let signatures = Some(self.signatures.to_string());
         let usual_hosts = self.usual_hosts.map(|count| count.to_string());
@@ -219,9 +257,10 @@ impl StatusReport {
             ("closed", &self.closed),
             ("usual-hosts", &usual_hosts),
             ("learning-until", &self.learning_until),
+            ("reason", &self.reason),
+            ("longest", &longest),
         ] {
             if let Some(value) = value {
-                // A string takes all that is written to it.
                 let _ = writeln!(lines, "{name} {value}");
             }
         }
@@ -255,6 +294,12 @@ impl StatusReport {
             closed: value("closed"),
             usual_hosts: number("usual-hosts").transpose()?,
             learning_until: value("learning-until"),
+            reason: value("reason"),
+            touch: value("touch").is_some(),
+            longest: number("longest")
+                .transpose()?
+                .and_then(|longest| usize::try_from(longest).ok()),
+            chaining: value("chaining").is_some(),
         })
     }
 }
@@ -276,6 +321,8 @@ mod tests {
                 aid: data.aid,
                 key: AuthKey::Ed25519([1; 32]),
                 tries: Some(3),
+                touch: Touch::Needed,
+                limits: data.limits,
             }),
             detail: Some("a\nfault".to_owned()),
             signatures: 7,

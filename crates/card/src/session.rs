@@ -48,6 +48,8 @@ pub(crate) enum OpenFault {
     Data(#[from] CardDataFault),
     #[error("the card has no authentication key")]
     NoKey,
+    #[error("the card's authentication key is of a kind that SSH has no name for")]
+    KeyKind,
     #[error("the card's answer is malformed")]
     Malformed,
 }
@@ -98,12 +100,13 @@ pub(crate) fn open(card: &mut dyn Connection) -> Result<OpenCard, OpenFault> {
     if status == StatusWord::OK && touch(&policy) == Touch::Needed {
         data.touch = Touch::Needed;
     }
+    let algorithm = data.algorithm.ok_or(OpenFault::KeyKind)?;
     let read_key = command(GENERATE, [0x81, 0], &AUTHENTICATION, Expected::Long);
     let (answer, status) = send(card, &read_key, &data.limits)?;
     if status != StatusWord::OK {
         return Err(OpenFault::NoKey);
     }
-    let key = AuthKey::parse(data.algorithm, &answer).ok_or(OpenFault::NoKey)?;
+    let key = AuthKey::parse(algorithm, &answer).ok_or(OpenFault::NoKey)?;
     Ok(OpenCard { data, key })
 }
 

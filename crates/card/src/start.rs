@@ -30,6 +30,7 @@ use crate::cli::{AgentOptions, CONFIG};
 use crate::control_service::ControlService;
 use crate::log;
 use crate::pcsc_readers::{self, PcscReaders};
+use crate::pcscd_access::{self, PcscdAccess};
 use crate::policy::SigningPolicy;
 use crate::service::Service;
 use crate::slots::Slots;
@@ -63,6 +64,9 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
         log::info(&format!("memory is not locked: {error}"));
     }
     let settings = read_settings(&options.config)?;
+    PcscdAccess::look()
+        .judge_for(settings.open_pcscd)
+        .map_err(|open| Failure::new(EX_CONFIG, open.to_string()).hint(pcscd_access::MEND))?;
     let sockets = Sockets::open(options)?;
     let own = rustix::process::geteuid().as_raw();
     let access = AccessRules::new(own, &settings);
@@ -70,7 +74,11 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
     let board = Arc::new(Board::new());
     let (orders, received) = sync_channel(QUEUE);
     let (ended, end) = sync_channel(1);
-    let worker = Worker::new(PcscReaders::default(), settings, Arc::clone(&board));
+    let worker = Worker::new(
+        PcscReaders::new(settings.open_pcscd),
+        settings,
+        Arc::clone(&board),
+    );
     spawn("card", move || {
         if let Some(exit) = run_card(|| worker.run(&received)) {
             process::exit(exit.into());

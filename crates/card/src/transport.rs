@@ -17,6 +17,11 @@ pub(crate) enum AccessError {
         "pcscd refuses this user: polkit needs the rule /usr/share/polkit-1/rules.d/nightlatch-card.rules, which the package installs"
     )]
     Refused,
+    /// Every user of this machine can reach pcscd, and card.conf does not accept that.
+    #[error(
+        "every user of this machine can reach pcscd: `nightlatch card doctor` says how to mend it"
+    )]
+    Open,
     #[error("the card or its reader does not work: {0}")]
     Faulty(String),
 }

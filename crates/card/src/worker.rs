@@ -242,11 +242,15 @@ impl<R: Readers> Worker<R> {
 
     fn publish(&self) {
         let before = self.board.last();
+        let held = self.held.as_ref();
+        let limits = held.map(|held| held.open.data.limits).unwrap_or_default();
         let card = match (self.lock.card(), self.lock.recovers()) {
             (Some(card), _) => Some(BoardCard {
                 aid: card.identity.aid,
                 key: card.identity.key.clone(),
                 tries: Some(card.tries),
+                touch: card.touch,
+                limits,
             }),
             (None, true) => before.card.clone(),
             (None, false) => None,

@@ -203,7 +203,11 @@ impl Report {
         )
     }
 
-    fn conclude(&mut self, good: &str, bad: &str) -> Result<(), Failure> {
+    /// The verdict of a check with sentences of its own. For a report that is not JSON.
+    ///
+    /// # Errors
+    /// When the output cannot be written, now or before.
+    pub fn conclude(&mut self, good: &str, bad: &str) -> Result<(), Failure> {
         self.clear();
         if let Some(failure) = self.unread.take() {
             return Err(failure);

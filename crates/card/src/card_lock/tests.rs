@@ -168,6 +168,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         NoCard::InUse,
         NoCard::Faulty,
         NoCard::NoKey,
+        NoCard::KeyKind,
         NoCard::NotTheNamed,
     ]);
     let end = prop_oneof![

@@ -28,7 +28,7 @@ impl JudgedCard {
     fn is_due(&self, now: Monotonic) -> bool {
         let age = now.since(self.at);
         match self.why {
-            NoCard::NoKey | NoCard::OtherKey => age >= KEY_AGAIN,
+            NoCard::NoKey | NoCard::KeyKind | NoCard::OtherKey => age >= KEY_AGAIN,
             // The agent's own connection is an event, which must not cause the next one at once.
             NoCard::Faulty => age >= PAUSE,
             _ => false,
@@ -136,6 +136,7 @@ impl<R: Readers> Worker<R> {
                 return match fault {
                     OpenFault::NotOpenPgp(_) => Ok(Err(NoCard::Missing)),
                     OpenFault::NoKey => Ok(Err(NoCard::NoKey)),
+                    OpenFault::KeyKind => Ok(Err(NoCard::KeyKind)),
                     fault => Err(fault),
                 };
             }

@@ -4,6 +4,7 @@
 
 mod apdus;
 mod clients;
+mod doctor;
 mod faults;
 mod hosts;
 mod jobs;
