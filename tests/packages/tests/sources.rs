@@ -101,3 +101,61 @@ fn the_units_are_as_closed_as_they_can_be() {
         text(analyze.arg(installed(name)));
     }
 }
+
+/// The installation of the card's agent, with what systemd would answer: its socket is made anew when it is not as the drop-in wants
+/// it, and when it could not be made before the group was there.
+#[test]
+fn the_card_closes_pcscd_once() {
+    if !nightlatch_test_support::is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let stub = |name: &str, script: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).unwrap();
+    };
+    stub(
+        "systemctl",
+        "case $1 in is-active) exit $ACTIVE ;; is-failed) exit $FAILED ;; show) echo 0660 ;; esac",
+    );
+    stub("stat", "echo $MODE");
+    stub("systemd-sysusers", "echo made the user");
+    stub("deb-systemd-invoke", "echo \"$@\"");
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folder.path().display());
+    let run = |script: &str, word: &str, [active, failed, mode]: [&str; 3]| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-euc"]);
+        command.arg("mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec sh \"$@\"");
+        command
+            .arg("sh")
+            .arg(repository().join("dist/debian").join(script));
+        command.arg(word).env("PATH", &path);
+        command
+            .env("ACTIVE", active)
+            .env("FAILED", failed)
+            .env("MODE", mode);
+        text(&mut command)
+    };
+    let restart = "restart pcscd.socket\n";
+    for (answers, expected) in [
+        // It listens for everybody; as wanted already; could not be made; an administrator has stopped it.
+        (["0", "1", "666"], restart),
+        (["0", "1", "660"], ""),
+        (["3", "0", ""], restart),
+        (["3", "1", ""], ""),
+    ] {
+        let said = run("nightlatch-card.postinst", "configure", answers);
+        assert_eq!(said, format!("made the user\n{expected}"), "{answers:?}");
+    }
+    for (word, active, expected) in [
+        ("remove", "0", restart),
+        ("remove", "3", ""),
+        ("purge", "0", ""),
+        ("upgrade", "0", ""),
+    ] {
+        let said = run("nightlatch-card.postrm", word, [active, "1", "660"]);
+        assert_eq!(said, expected, "{word}");
+    }
+}

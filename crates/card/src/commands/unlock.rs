@@ -69,7 +69,7 @@ fn tell(failure: &Failure, told: &mut String) {
     }
     // A manager that does not read must not keep the card locked.
     let _ = sd_notify::notify(&[NotifyState::Status(&format!("Waits: {text}"))]);
-    note(&format!("waits: {text}"));
+    note(format!("waits: {text}"));
     *told = text;
 }
 
