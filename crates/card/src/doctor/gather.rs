@@ -91,12 +91,12 @@ fn processes(root: &Path) -> Vec<ProcessFact> {
     entries.filter_map(read).collect()
 }
 
-/// GnuPG's folders of the caller and of root, whose jobs they are, and the one of the whole machine.
+/// GnuPG's folders of the caller and of root, whose jobs they are.
 fn gnupg_folders() -> Vec<PathBuf> {
     let own = env::var_os("GNUPGHOME").map(PathBuf::from);
     let home = env::var_os("HOME").map(|home| Path::new(&home).join(".gnupg"));
     let mut folders: Vec<PathBuf> = own.or(home).into_iter().collect();
-    folders.extend(["/root/.gnupg", "/etc/gnupg"].map(PathBuf::from));
+    folders.push(PathBuf::from("/root/.gnupg"));
     folders.sort();
     folders.dedup();
     folders

@@ -40,9 +40,13 @@ pub(super) fn pcscd(facts: &DoctorFacts, findings: &mut Findings) {
         ),
         (Err(open), _, _) => findings.bad("pcscd", open.to_string(), MEND),
         (Ok(()), _, Some(mode)) => {
+            let why = match facts.pcscd.asks_polkit {
+                true => "pcscd asks polkit about each user",
+                false => "not everybody can reach it",
+            };
             findings.good(
                 "pcscd",
-                format!("its socket has the mode {mode:04o}, and not everybody can use it"),
+                format!("its socket has the mode {mode:04o}, and {why}"),
             );
         }
     }
