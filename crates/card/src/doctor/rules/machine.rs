@@ -80,7 +80,13 @@ pub(super) fn conf(facts: &DoctorFacts, findings: &mut Findings) {
             "after_removal = unlock: a device that imitates the card gets the PIN when it is put in",
             format!("remove after_removal from {shown}, unless nobody can reach the reader"),
         ),
-        Ok(_) => findings.good("config", format!("{shown} is in order")),
+        Ok(_) if conf.owners.iter().any(|file| file.path == conf.path) => {
+            findings.good("config", format!("{shown} is in order"));
+        }
+        Ok(_) => findings.good(
+            "config",
+            format!("there is no {shown}: any card will do, for root alone"),
+        ),
     }
 }
 
