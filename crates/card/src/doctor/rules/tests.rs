@@ -28,6 +28,9 @@ fn sound() -> DoctorFacts {
             owners: vec![owned(0, 0o644), owned(0, 0o755)],
         },
         agent: Ok(StatusReport {
+            closed: None,
+            usual_hosts: None,
+            learning_until: None,
             state: StateWord::Unlocked,
             text: "the card 0006:12345678 is unlocked".to_owned(),
             recovers: false,
