@@ -212,17 +212,23 @@ impl AuthKey {
         })
     }
 
-    /// The signature as SSH writes it, of the bytes that the card gave.
-    pub(crate) fn signature(&self, algorithm: &str, raw: &[u8]) -> Result<Vec<u8>, SignFault> {
+    /// Refuses bytes that are too few or too many for a signature of this key.
+    pub(crate) const fn check_length(&self, raw: &[u8]) -> Result<(), SignFault> {
         let expected = match self {
             Self::Ed25519(_) => 64,
             Self::Ecdsa(curve, _) => 2 * curve.length(),
             Self::Rsa { modulus, .. } => modulus.len(),
         };
         let found = raw.len();
-        if found != expected {
-            return Err(SignFault::Length { found, expected });
+        match found == expected {
+            true => Ok(()),
+            false => Err(SignFault::Length { found, expected }),
         }
+    }
+
+    /// The signature as SSH writes it, of the bytes that the card gave.
+    pub(crate) fn signature(&self, algorithm: &str, raw: &[u8]) -> Result<Vec<u8>, SignFault> {
+        self.check_length(raw)?;
         let mut signature = Vec::new();
         put_string(&mut signature, algorithm.as_bytes());
         match self {

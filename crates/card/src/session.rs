@@ -277,7 +277,7 @@ pub(crate) fn send_pin(
 pub(crate) enum AuthenticateFault {
     #[error(transparent)]
     Transmit(#[from] TransmitFault),
-    /// 6982: mostly that, but an empty VERIFY tells.
+    /// 6982: mostly that, but an empty VERIFY tells; so it does after any other status.
     #[error("the card's PIN is not verified any more")]
     NotVerified,
     #[error("the key was not touched in time, or the card cannot sign now (6985)")]

@@ -222,10 +222,12 @@ impl<R: Readers> Worker<R> {
     }
 
     /// After each event: signatures that waited, and the board.
-    fn settle(&mut self, now: Monotonic) {
+    fn settle(&mut self, mut now: Monotonic) {
         if !self.lock.recovers() {
             for order in std::mem::take(&mut self.waiting) {
-                self.board.begin((self.clock)());
+                // Each of those before may have taken long.
+                now = now.max((self.clock)());
+                self.board.begin(now);
                 self.sign(order, now);
             }
         }

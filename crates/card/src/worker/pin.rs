@@ -128,6 +128,8 @@ impl<R: Readers> Worker<R> {
             match state {
                 // Somebody else has verified a PIN, or the agent has and the answer was lost. A PIN would not be tested.
                 Ok(PinState::Verified) if !is_unlocked => self.reset(now),
+                // It has lost the PIN, and nobody was told.
+                Ok(PinState::Left(_) | PinState::Unknown(_)) if is_unlocked => self.recover(now),
                 Ok(_) => {}
                 Err(TransmitFault::Access(AccessError::Reset)) => {
                     self.lock.reset_elsewhere();

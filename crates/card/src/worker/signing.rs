@@ -2,7 +2,7 @@
 
 use nightlatch_core::time::Monotonic;
 
-use super::{SignOrder, SignRefusal, Worker};
+use super::{HeldCard, SignOrder, SignRefusal, Worker};
 use crate::apdu::StatusWord;
 use crate::card_data::Touch;
 use crate::card_lock::CardState;
@@ -13,6 +13,7 @@ impl<R: Readers> Worker<R> {
     /// Signs, or keeps the order while the card may come back.
     pub(super) fn sign(&mut self, order: SignOrder, now: Monotonic) {
         if order.until <= now {
+            let _ = order.reply.try_send(Err(SignRefusal::Busy));
             return;
         }
         let mut end = self.try_sign(&order);
@@ -59,25 +60,13 @@ impl<R: Readers> Worker<R> {
         let signed = session::authenticate(&mut *held.connection, &limits, &order.input);
         let refused = |refusal| Err(SignFault::Refused(refusal));
         match signed {
-            Ok(raw) => {
-                self.signatures += 1;
-                Ok(raw)
-            }
-            Err(AuthenticateFault::NotVerified) => {
-                // 6982 has other reasons too: the Nitrokey 3 answers it when no touch came.
-                let state = session::pin_state(&mut *held.connection, &limits);
-                match (state, touch) {
-                    (Ok(PinState::Verified), Touch::Needed) => refused(not_touched()),
-                    (Ok(PinState::Verified), Touch::Off) => {
-                        let fault = AuthenticateFault::Status(StatusWord::SECURITY);
-                        refused(SignRefusal::Failed(fault.to_string()))
-                    }
-                    (Ok(_) | Err(TransmitFault::Access(AccessError::Reset)), _) => {
-                        Err(SignFault::StateLost)
-                    }
-                    (Err(fault), _) => Err(SignFault::Broken(fault)),
+            Ok(raw) => match held.open.key.check_length(&raw) {
+                Ok(()) => {
+                    self.signatures += 1;
+                    Ok(raw)
                 }
-            }
+                Err(fault) => refused(SignRefusal::Failed(fault.to_string())),
+            },
             Err(AuthenticateFault::Transmit(TransmitFault::Access(AccessError::Reset))) => {
                 Err(SignFault::StateLost)
             }
@@ -85,14 +74,30 @@ impl<R: Readers> Worker<R> {
                 refused(SignRefusal::TooLong(fault))
             }
             Err(AuthenticateFault::Transmit(fault)) => Err(SignFault::Broken(fault)),
-            Err(AuthenticateFault::NotTouched) if touch == Touch::Needed => refused(not_touched()),
-            Err(fault) => refused(SignRefusal::Failed(fault.to_string())),
+            Err(fault) => Err(judge_status(held, &fault, touch)),
         }
     }
 }
 
-fn not_touched() -> SignRefusal {
-    SignRefusal::Failed("the card waits for a touch, and none came".to_owned())
+/// The card has refused the signature with a status. Which one it is depends on the card and on what is selected: only an empty
+/// VERIFY tells whether its PIN is lost.
+fn judge_status(held: &mut HeldCard, fault: &AuthenticateFault, touch: Touch) -> SignFault {
+    let state = session::pin_state(&mut *held.connection, &held.open.data.limits);
+    match state {
+        Ok(PinState::Verified) => {}
+        Ok(_) | Err(TransmitFault::Access(AccessError::Reset)) => return SignFault::StateLost,
+        Err(fault) => return SignFault::Broken(fault),
+    }
+    SignFault::Refused(SignRefusal::Failed(match (fault, touch) {
+        // The Nitrokey 3 answers 6982 when no touch came.
+        (AuthenticateFault::NotVerified | AuthenticateFault::NotTouched, Touch::Needed) => {
+            "the card waits for a touch, and none came".to_owned()
+        }
+        (AuthenticateFault::NotVerified, Touch::Off) => {
+            AuthenticateFault::Status(StatusWord::SECURITY).to_string()
+        }
+        (fault, _) => fault.to_string(),
+    }))
 }
 
 enum SignFault {

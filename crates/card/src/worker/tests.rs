@@ -781,4 +781,5 @@ fn the_end_of_the_worker_resets_the_card() {
     assert!(!bench.card.card().is_verified);
 }
 
+mod lost_state;
 mod unlock;
