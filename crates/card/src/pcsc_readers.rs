@@ -26,7 +26,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 fn access(error: Error) -> AccessError {
     match error {
-        Error::NoService
+        // libpcsclite tells a closed socket so when pcscd ends with a request unread.
+        Error::SecurityViolation
+        | Error::NoService
         | Error::ServiceStopped
         | Error::InvalidHandle
         | Error::CommError
@@ -38,7 +40,6 @@ fn access(error: Error) -> AccessError {
         | Error::UnknownReader => AccessError::Removed,
         Error::ResetCard => AccessError::Reset,
         Error::SharingViolation => AccessError::InUse,
-        Error::SecurityViolation => AccessError::Refused,
         other => AccessError::Faulty(other.to_string()),
     }
 }
@@ -47,6 +48,26 @@ fn access(error: Error) -> AccessError {
 pub(crate) struct PcscReaders {
     context: Option<Context>,
     open_pcscd: OpenPcscd,
+    refusals: Refusals,
+}
+
+/// Tells a refusal by polkit from the end of pcscd, which look alike when a context is established.
+#[derive(Default)]
+struct Refusals {
+    /// The last attempt was refused too.
+    was_refused: bool,
+}
+
+impl Refusals {
+    /// Refused twice in a row: no pcscd ends so often.
+    fn judge(&mut self, error: Error) -> AccessError {
+        let is_refused = error == Error::SecurityViolation;
+        let was_refused = std::mem::replace(&mut self.was_refused, is_refused);
+        match is_refused && was_refused {
+            true => AccessError::Refused,
+            false => access(error),
+        }
+    }
 }
 
 impl PcscReaders {
@@ -54,6 +75,7 @@ impl PcscReaders {
         Self {
             context: None,
             open_pcscd,
+            refusals: Refusals::default(),
         }
     }
 
@@ -64,7 +86,11 @@ impl PcscReaders {
         // Each time: pcscd may come after the agent, or anew with another socket.
         let judged = PcscdAccess::look().judge_for(self.open_pcscd);
         judged.map_err(|_| AccessError::Open)?;
-        let context = Context::establish(Scope::System).map_err(access)?;
+        let context = match Context::establish(Scope::System) {
+            Ok(context) => context,
+            Err(error) => return Err(self.refusals.judge(error)),
+        };
+        self.refusals = Refusals::default();
         self.context = Some(context.clone());
         Ok(context)
     }
@@ -82,22 +108,12 @@ impl PcscReaders {
 impl Readers for PcscReaders {
     fn with_card(&mut self) -> Result<Vec<ReaderWithCard>, AccessError> {
         let context = self.context()?;
-        let names = match context.list_readers_owned() {
-            Ok(names) => names,
-            Err(Error::NoReadersAvailable) => return Ok(Vec::new()),
-            Err(error) => return Err(self.told(error)),
+        let states = match reader_states(&context) {
+            // A reader was unplugged between the list and the look at it.
+            Err(Error::UnknownReader) => reader_states(&context),
+            states => states,
         };
-        let mut states: Vec<ReaderState> = names
-            .into_iter()
-            .map(|name| ReaderState::new(name, State::UNAWARE))
-            .collect();
-        if states.is_empty() {
-            return Ok(Vec::new());
-        }
-        match context.get_status_change(Duration::ZERO, &mut states) {
-            Ok(()) | Err(Error::Timeout) => {}
-            Err(error) => return Err(self.told(error)),
-        }
+        let states = states.map_err(|error| self.told(error))?;
         let with_card = states.iter().filter(|state| {
             let event = state.event_state();
             event.contains(State::PRESENT) && !event.contains(State::MUTE)
@@ -116,8 +132,31 @@ impl Readers for PcscReaders {
         let name = CString::new(reader).map_err(|error| AccessError::Faulty(error.to_string()))?;
         match context.connect(&name, ShareMode::Exclusive, Protocols::ANY) {
             Ok(card) => Ok(Box::new(PcscConnection(card))),
+            // A pcscd that still answers has not ended: polkit refuses.
+            Err(Error::SecurityViolation) if context.list_readers_len().is_ok() => {
+                Err(AccessError::Refused)
+            }
             Err(error) => Err(self.told(error)),
         }
+    }
+}
+
+/// All readers, and what is in them now.
+fn reader_states(context: &Context) -> Result<Vec<ReaderState>, Error> {
+    let names = match context.list_readers_owned() {
+        Err(Error::NoReadersAvailable) => Vec::new(),
+        names => names?,
+    };
+    let mut states: Vec<ReaderState> = names
+        .into_iter()
+        .map(|name| ReaderState::new(name, State::UNAWARE))
+        .collect();
+    if states.is_empty() {
+        return Ok(states);
+    }
+    match context.get_status_change(Duration::ZERO, &mut states) {
+        Ok(()) | Err(Error::Timeout) => Ok(states),
+        Err(error) => Err(error),
     }
 }
 
@@ -196,8 +235,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_by_polkit_names_the_rule_that_mends_it() {
-        let error = access(Error::SecurityViolation);
+    fn a_pcscd_that_ends_with_a_request_unread_is_no_refusal() {
+        assert_eq!(access(Error::SecurityViolation), AccessError::NoService);
+    }
+
+    #[test]
+    fn a_second_refusal_in_a_row_is_one_by_polkit_and_names_the_rule_that_mends_it() {
+        let mut refusals = Refusals::default();
+        let ended = refusals.judge(Error::SecurityViolation);
+        assert_eq!(ended, AccessError::NoService);
+        assert_eq!(refusals.judge(Error::NoService), AccessError::NoService);
+        assert_eq!(
+            refusals.judge(Error::SecurityViolation),
+            AccessError::NoService
+        );
+        let error = refusals.judge(Error::SecurityViolation);
         assert_eq!(error, AccessError::Refused);
         let file = "/usr/share/polkit-1/rules.d/nightlatch-card.rules";
         assert!(error.to_string().contains(file), "{error}");

@@ -287,8 +287,6 @@ impl<R: Readers> Worker<R> {
         let list = match self.readers.with_card() {
             Ok(list) => list,
             Err(AccessError::NoService) => return self.lose_service(now),
-            // A pcscd that ends while it is asked looks like this too, and this one has let the agent in before.
-            Err(AccessError::Refused) if self.held.is_some() => return self.lose_service(now),
             Err(error) => return self.miss(NoCard::Faulty, Some(error.to_string()), now),
         };
         if let Some(held) = &self.held {

@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::apdus::ED25519;
@@ -103,6 +103,40 @@ fn a_restart_of_pcscd_needs_no_person() {
     );
     world.verify("after");
     assert_eq!(world.status(&["check"]), 0);
+}
+
+/// A client that signs a file again and again, and prints the number of each signature that it does not get.
+const SIGNER: &str = r#"for n in $(seq 10); do
+rm -f "$0.sig"; ssh-keygen -q -Y sign -f key.pub -n file "$0" 2>/dev/null || echo "$n"; done"#;
+
+#[test]
+fn restarts_of_pcscd_under_load_are_seen_by_no_job() {
+    let Some(mut world) = World::unlocked(ED25519) else {
+        return;
+    };
+    assert!(world.sign("first").status.success());
+    for round in 0..8 {
+        let clients: Vec<_> = (0..4)
+            .map(|number| {
+                let name = format!("client{number}");
+                std::fs::write(world.path(&name), "text").unwrap();
+                let mut client = world.ssh("sh");
+                client.args(["-c", SIGNER, &name]);
+                client.stdout(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        // At another moment of the requests in each round.
+        std::thread::sleep(Duration::from_millis(40 + 13 * round));
+        world.restart_pcscd();
+        for client in clients {
+            let output = client.wait_with_output().unwrap();
+            let failed = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(failed, "", "round {round}\n{}", world.log());
+        }
+        assert_eq!(world.status(&["check"]), 0, "round {round}");
+    }
+    let log = world.log();
+    assert!(!log.contains("polkit") && !log.contains("ALARM"), "{log}");
 }
 
 #[test]

@@ -102,6 +102,14 @@ impl World {
         kill(&mut self.pcscd);
     }
 
+    /// Ends pcscd in order, as `systemctl restart pcscd` does, and starts it again.
+    pub(crate) fn restart_pcscd(&mut self) {
+        self.signal_pcscd("TERM");
+        let ended = self.pcscd.as_mut().map(Child::wait);
+        assert!(matches!(ended, Some(Ok(_))), "{ended:?}");
+        self.start_pcscd();
+    }
+
     /// Stops pcscd where it is (STOP), or lets it go on (CONT).
     pub(crate) fn signal_pcscd(&self, signal: &str) {
         let process = self.pcscd.as_ref().unwrap().id().to_string();
