@@ -147,6 +147,19 @@ impl StatusWord {
         self.0 >> 8 == 0x61
     }
 
+    /// To SELECT: the card has no such application, or no SELECT by names. Any other status may be of this moment only.
+    pub(crate) const fn has_no_application(self) -> bool {
+        matches!(self.0, 0x6a81 | 0x6a82 | 0x6d00 | 0x6e00)
+    }
+
+    /// To GET DATA: the card has no such object, or does not know its tag.
+    pub(crate) const fn has_no_object(self) -> bool {
+        matches!(
+            self.0,
+            0x6a80 | 0x6a81 | 0x6a82 | 0x6a83 | 0x6a86 | 0x6a88 | 0x6b00 | 0x6d00
+        )
+    }
+
     /// `63Cx`: the number of tries that are left.
     pub(crate) fn tries(self) -> Option<u8> {
         (self.0 & 0xfff0 == 0x63c0).then_some((self.0 & 0xf) as u8)

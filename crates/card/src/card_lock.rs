@@ -13,6 +13,9 @@ use crate::key::AuthKey;
 /// counts as taken out.
 pub(crate) const RETURN: Duration = Duration::from_secs(10);
 
+/// So long signatures wait for a card that was unlocked and does not work: as long as one waits at all.
+const REPAIR: Duration = Duration::from_secs(5);
+
 /// With so many tries left the agent tries the kept PIN by itself, and that of a file.
 const AGENT_TRIES: u8 = 3;
 
@@ -63,11 +66,17 @@ impl NoCard {
     pub(crate) const fn may_pass(self) -> bool {
         matches!(self, Self::InUse | Self::Faulty)
     }
+}
 
-    /// True when the card counts as taken out, unless it may come back after a restart of pcscd. Otherwise the PIN is kept.
-    const fn is_away(self) -> bool {
-        matches!(self, Self::Missing | Self::NotTheNamed | Self::Several)
-    }
+/// What is known about the card whose PIN is kept, while it is not held.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Whereabouts {
+    /// No reader has it: it counts as taken out, unless it may come back after a restart of pcscd.
+    Gone,
+    /// The readers do not tell. It counts as taken out only when the time for its return is over.
+    Unknown,
+    /// The reader that had it has a card that is in use or does not work now: it may be the same one.
+    InPlace,
 }
 
 /// Why a card is locked.
@@ -172,6 +181,8 @@ pub(crate) struct CardLock {
     lost_tries: u8,
     /// Until then a card that was there before pcscd ended may come back.
     returns_until: Option<Monotonic>,
+    /// Until then a card that was unlocked and does not work is waited for.
+    works_until: Option<Monotonic>,
 }
 
 impl CardLock {
@@ -184,6 +195,7 @@ impl CardLock {
             reason: LockReason::Start,
             lost_tries: 0,
             returns_until: None,
+            works_until: None,
         }
     }
 
@@ -216,21 +228,29 @@ impl CardLock {
         self.kept_for.as_ref() == Some(identity)
     }
 
-    /// True while pcscd is away, and while a card may come back after it, to be unlocked without a person: signatures wait for it.
-    /// A PIN may be kept for longer.
+    /// The AID of the card for which a PIN is kept.
+    pub(crate) fn kept_aid(&self) -> Option<&Aid> {
+        self.kept_for.as_ref().map(|kept| &kept.aid)
+    }
+
+    /// True while pcscd is away, while a card may come back after it, and for a while when the card does not work, to be unlocked
+    /// without a person: signatures wait for it. A PIN may be kept for longer.
     pub(crate) const fn recovers(&self) -> bool {
         let is_awaited = match self.presence {
             Presence::NoService => true,
-            Presence::Absent(_) => self.returns_until.is_some(),
+            Presence::Absent(_) => self.returns_until.is_some() || self.works_until.is_some(),
             Presence::Present(_) => false,
         };
         self.kept_for.is_some() && is_awaited
     }
 
     /// When [`Self::absent`] must be told again at the latest. Later than the time of the last event.
-    pub(crate) const fn deadline(&self) -> Option<Monotonic> {
+    pub(crate) fn deadline(&self) -> Option<Monotonic> {
         match self.presence {
-            Presence::Absent(_) => self.returns_until,
+            Presence::Absent(_) => {
+                let both = [self.returns_until, self.works_until];
+                both.into_iter().flatten().min()
+            }
             Presence::NoService | Presence::Present(_) => None,
         }
     }
@@ -240,19 +260,37 @@ impl CardLock {
         self.presence = Presence::NoService;
         self.is_verified = false;
         self.returns_until = None;
+        self.works_until = None;
     }
 
     /// pcscd is there, and the card is not.
-    pub(crate) fn absent(&mut self, why: NoCard, now: Monotonic) -> PinOrder {
+    pub(crate) fn absent(
+        &mut self,
+        why: NoCard,
+        whereabouts: Whereabouts,
+        now: Monotonic,
+    ) -> PinOrder {
         let before = std::mem::replace(&mut self.presence, Presence::Absent(why));
         let was_present = matches!(before, Presence::Present(_));
         self.is_verified = false;
         if before == Presence::NoService && self.kept_for.is_some() {
             self.returns_until = Some(now.after(RETURN));
         }
+        let is_kept_there = whereabouts == Whereabouts::InPlace && self.kept_for.is_some();
+        if was_present && is_kept_there {
+            self.works_until = Some(now.after(REPAIR));
+        }
+        let may_work = |until: &Monotonic| is_kept_there && now < *until;
+        self.works_until = self.works_until.filter(may_work);
         // Whatever the reason is: a deadline in the past would keep the worker busy.
+        let is_over = self.returns_until.is_some_and(|until| until <= now);
         self.returns_until = self.returns_until.filter(|until| now < *until);
-        if !why.is_away() || self.returns_until.is_some() {
+        let is_gone = match whereabouts {
+            Whereabouts::Gone => true,
+            Whereabouts::Unknown => is_over,
+            Whereabouts::InPlace => false,
+        };
+        if !is_gone || self.returns_until.is_some() {
             return PinOrder::Leave;
         }
         // One that goes away while the PIN is tried was not taken out by a person: it is absent since the answer was lost.
@@ -272,7 +310,7 @@ impl CardLock {
         if self.presence == Presence::NoService {
             self.presence = Presence::Absent(NoCard::Missing);
         }
-        self.absent(NoCard::Missing, now)
+        self.absent(NoCard::Missing, Whereabouts::Gone, now)
     }
 
     /// The card was reset by another program or by its reader: what came before it counts no longer.
@@ -286,6 +324,7 @@ impl CardLock {
         let tries = card.tries;
         self.presence = Presence::Present(card);
         self.returns_until = None;
+        self.works_until = None;
         self.is_verified = false;
         match fits {
             None => PinOrder::Leave,
@@ -340,6 +379,11 @@ impl CardLock {
         }
     }
 
+    /// There are two cards with the identity of the one whose PIN is kept: which one is an imitation is not known.
+    pub(crate) fn imitated(&mut self) -> PinOrder {
+        self.forget(LockReason::OtherCard)
+    }
+
     /// A person wants it locked.
     pub(crate) fn lock(&mut self) -> PinOrder {
         self.forget(LockReason::Person)
@@ -349,6 +393,7 @@ impl CardLock {
         self.kept_for = None;
         self.lost_tries = 0;
         self.returns_until = None;
+        self.works_until = None;
         self.is_verified = false;
         self.reason = reason;
         PinOrder::Forget

@@ -39,6 +39,9 @@ pub(crate) enum OpenFault {
     Access(#[from] AccessError),
     #[error("the card has no OpenPGP application (it answers {0} to its selection)")]
     NotOpenPgp(StatusWord),
+    /// It may have one: the next attempt may tell.
+    #[error("the card answers {0} when its OpenPGP application is selected")]
+    Select(StatusWord),
     #[error("the card answers {status} when its {what} is read")]
     Status {
         what: &'static str,
@@ -83,11 +86,20 @@ pub(crate) struct OpenCard {
 
 /// Selects the application, once after each reset, and reads what has to be known. Another selection could drop what is verified.
 pub(crate) fn open(card: &mut dyn Connection) -> Result<OpenCard, OpenFault> {
+    let data = select(card)?;
+    let key = read_key(card, &data)?;
+    Ok(OpenCard { data, key })
+}
+
+/// The first half of [`open`]: all but the key.
+pub(crate) fn select(card: &mut dyn Connection) -> Result<CardData, OpenFault> {
     let plain = CommandLimits::default();
     let select = command(SELECT, [4, 0], &AID_PREFIX, Expected::Short);
     let (_, status) = send(card, &select, &plain)?;
-    if status != StatusWord::OK {
-        return Err(OpenFault::NotOpenPgp(status));
+    match status {
+        StatusWord::OK => {}
+        status if status.has_no_application() => return Err(OpenFault::NotOpenPgp(status)),
+        status => return Err(OpenFault::Select(status)),
     }
     let (answer, status) = send(card, &get_data(APPLICATION_DATA), &plain)?;
     if status != StatusWord::OK {
@@ -97,17 +109,27 @@ pub(crate) fn open(card: &mut dyn Connection) -> Result<OpenCard, OpenFault> {
     let mut data = CardData::parse(&answer)?;
     // Not every card has this object, nor puts it into the one above.
     let (policy, status) = send(card, &get_data(0xd8), &data.limits)?;
-    if status == StatusWord::OK && touch(&policy) == Touch::Needed {
-        data.touch = Touch::Needed;
+    match status {
+        StatusWord::OK if touch(&policy) == Touch::Needed => data.touch = Touch::Needed,
+        StatusWord::OK => {}
+        status if status.has_no_object() => {}
+        status => {
+            let what = "touch policy";
+            return Err(OpenFault::Status { what, status });
+        }
     }
+    Ok(data)
+}
+
+/// The second half of [`open`].
+pub(crate) fn read_key(card: &mut dyn Connection, data: &CardData) -> Result<AuthKey, OpenFault> {
     let algorithm = data.algorithm.ok_or(OpenFault::KeyKind)?;
     let read_key = command(GENERATE, [0x81, 0], &AUTHENTICATION, Expected::Long);
     let (answer, status) = send(card, &read_key, &data.limits)?;
     if status != StatusWord::OK {
         return Err(OpenFault::NoKey);
     }
-    let key = AuthKey::parse(algorithm, &answer).ok_or(OpenFault::NoKey)?;
-    Ok(OpenCard { data, key })
+    AuthKey::parse(algorithm, &answer).ok_or(OpenFault::NoKey)
 }
 
 /// The card's word on its PIN.

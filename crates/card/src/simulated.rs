@@ -49,6 +49,10 @@ pub(crate) struct Simulation {
     pub(crate) step: Duration,
     /// True while no command is answered.
     pub(crate) hangs: bool,
+    /// The card is taken out and put in again, unseen by the connection, when this instruction comes.
+    pub(crate) exchanged_at: Option<u8>,
+    /// The next list of readers fails.
+    pub(crate) list_fault: Option<AccessError>,
     /// Another reader with a card.
     pub(crate) beside: Option<SimulatedReaders>,
 }
@@ -81,6 +85,8 @@ impl SimulatedReaders {
             now: Monotonic::from_boot(Duration::ZERO),
             step: Duration::ZERO,
             hangs: false,
+            exchanged_at: None,
+            list_fault: None,
             beside: None,
         })))
     }
@@ -213,9 +219,12 @@ impl Simulation {
 
 impl Readers for SimulatedReaders {
     fn with_card(&mut self) -> Result<Vec<ReaderWithCard>, AccessError> {
-        let card = self.card();
+        let mut card = self.card();
         if !card.service {
             return Err(AccessError::NoService);
+        }
+        if let Some(fault) = card.list_fault.take() {
+            return Err(fault);
         }
         let mut list = Vec::new();
         if let Some(beside) = &card.beside {
@@ -269,6 +278,10 @@ impl Connection for SimulatedConnection {
         }
         let length = usize::from(apdu.get(4).copied().unwrap_or(0));
         card.log.push((apdu[1], length));
+        if card.exchanged_at == Some(apdu[1]) {
+            card.exchanged_at = None;
+            card.insertions += 2;
+        }
         card.now = card.now.after(card.step);
         let place = card.instead.iter().position(|(instruction, with_data, _)| {
             *instruction == apdu[1] && *with_data == (length > 0)

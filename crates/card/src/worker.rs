@@ -15,7 +15,9 @@ use nightlatch_sys::clock;
 
 use crate::apdu::TooLong;
 use crate::board::{Board, BoardCard, BoardState};
-use crate::card_lock::{CardIdentity, CardLock, CardState, NoCard, PinOrder, PresentCard};
+use crate::card_lock::{
+    CardIdentity, CardLock, CardState, NoCard, PinOrder, PresentCard, Whereabouts,
+};
 use crate::key::{AuthKey, SignInput};
 use crate::log;
 use crate::named_card::WrongCard;
@@ -25,7 +27,7 @@ use crate::transport::{AccessError, Connection, ReaderWithCard, Readers};
 
 pub(crate) use pin::GivenPin;
 use pin::KeptPin;
-use search::JudgedCard;
+use search::{JudgedCard, KeptPlace};
 
 /// Pause before a card is looked for again that could not be taken, or while pcscd is away: no event tells of these.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -128,6 +130,8 @@ pub(crate) struct Worker<R> {
     lock: CardLock,
     held: Option<HeldCard>,
     judged: Vec<JudgedCard>,
+    /// The reader that had the card whose PIN is kept.
+    kept_in: Option<KeptPlace>,
     pin: Option<KeptPin>,
     refused: RefusedPins,
     /// Signatures that wait for the card to come back.
@@ -147,6 +151,7 @@ impl<R: Readers> Worker<R> {
             board,
             held: None,
             judged: Vec::new(),
+            kept_in: None,
             pin: None,
             refused: RefusedPins::default(),
             waiting: Vec::new(),
@@ -287,12 +292,22 @@ impl<R: Readers> Worker<R> {
         let list = match self.readers.with_card() {
             Ok(list) => list,
             Err(AccessError::NoService) => return self.lose_service(now),
-            Err(error) => return self.miss(NoCard::Faulty, Some(error.to_string()), now),
+            // The connection to the card may still work.
+            Err(_) if self.held.is_some() => {
+                self.look_at = Some(now.after(PAUSE));
+                return;
+            }
+            Err(error) => {
+                let detail = Some(error.to_string());
+                return self.miss(NoCard::Faulty, detail, Whereabouts::Unknown, now);
+            }
         };
         if let Some(held) = &self.held {
             if list.contains(&held.reader) {
                 return;
             }
+            self.lose_card(now);
+        } else if self.was_exchanged(&list) {
             self.lose_card(now);
         }
         self.find(list, now);
@@ -313,6 +328,7 @@ impl<R: Readers> Worker<R> {
             card.tries = card.tries.min(left);
         }
         self.held = Some(held);
+        self.note_place();
         self.detail = None;
         let order = self.lock.present(card, state == PinState::Verified);
         if order == PinOrder::Forget {
@@ -338,10 +354,16 @@ impl<R: Readers> Worker<R> {
         Ok(state)
     }
 
-    fn miss(&mut self, why: NoCard, detail: Option<String>, now: Monotonic) {
+    fn miss(
+        &mut self,
+        why: NoCard,
+        detail: Option<String>,
+        whereabouts: Whereabouts,
+        now: Monotonic,
+    ) {
         self.held = None;
         self.detail = detail;
-        let order = self.lock.absent(why, now);
+        let order = self.lock.absent(why, whereabouts, now);
         self.obey(order, now);
         // Of all else an event tells.
         if why.may_pass() || self.lock.recovers() {
@@ -354,6 +376,9 @@ impl<R: Readers> Worker<R> {
         self.detail = None;
         // Another pcscd counts the cards anew.
         self.judged.clear();
+        if let Some(place) = &mut self.kept_in {
+            place.is_counted = false;
+        }
         self.lock.service_lost();
         self.look_at = Some(now.after(PAUSE));
     }
@@ -361,6 +386,7 @@ impl<R: Readers> Worker<R> {
     fn lose_card(&mut self, now: Monotonic) {
         self.held = None;
         self.detail = None;
+        self.kept_in = None;
         let order = self.lock.removed(now);
         self.obey(order, now);
     }
@@ -373,7 +399,10 @@ impl<R: Readers> Worker<R> {
                 self.lose_card(now);
                 self.look_at = Some(now.after(PAUSE));
             }
-            fault => self.miss(NoCard::Faulty, Some(fault.to_string()), now),
+            fault => {
+                let detail = Some(fault.to_string());
+                self.miss(NoCard::Faulty, detail, Whereabouts::InPlace, now);
+            }
         }
     }
 

@@ -36,8 +36,14 @@ fn after_a_restart_of_pcscd_the_same_card_is_unlocked_again() {
     assert_eq!(lock.state(), CardState::NoService);
     assert!(lock.recovers());
     // Readers are found late.
-    assert_eq!(lock.absent(NoCard::Missing, at(100)), PinOrder::Leave);
-    assert_eq!(lock.absent(NoCard::Missing, at(109)), PinOrder::Leave);
+    assert_eq!(
+        lock.absent(NoCard::Missing, Whereabouts::Gone, at(100)),
+        PinOrder::Leave
+    );
+    assert_eq!(
+        lock.absent(NoCard::Missing, Whereabouts::Gone, at(109)),
+        PinOrder::Leave
+    );
     assert!(lock.recovers());
     assert_eq!(lock.deadline(), Some(at(110)));
     assert_eq!(lock.present(card(1, 1, 3), false), PinOrder::Verify);
@@ -48,8 +54,14 @@ fn after_a_restart_of_pcscd_the_same_card_is_unlocked_again() {
 fn a_card_that_does_not_come_back_counts_as_taken_out() {
     let mut lock = unlocked();
     lock.service_lost();
-    assert_eq!(lock.absent(NoCard::Missing, at(100)), PinOrder::Leave);
-    assert_eq!(lock.absent(NoCard::Missing, at(110)), PinOrder::Forget);
+    assert_eq!(
+        lock.absent(NoCard::Missing, Whereabouts::Gone, at(100)),
+        PinOrder::Leave
+    );
+    assert_eq!(
+        lock.absent(NoCard::Missing, Whereabouts::Gone, at(110)),
+        PinOrder::Forget
+    );
     assert!(!lock.recovers());
     assert_eq!(lock.present(card(1, 1, 3), false), PinOrder::Leave);
     assert_eq!(lock.state(), CardState::Locked(LockReason::Removed));
@@ -58,7 +70,10 @@ fn a_card_that_does_not_come_back_counts_as_taken_out() {
 #[test]
 fn a_card_that_was_taken_out_needs_a_person_unless_the_file_says_otherwise() {
     let mut lock = unlocked();
-    assert_eq!(lock.absent(NoCard::Missing, at(100)), PinOrder::Forget);
+    assert_eq!(
+        lock.absent(NoCard::Missing, Whereabouts::Gone, at(100)),
+        PinOrder::Forget
+    );
     let mut lock = unlocked();
     assert_eq!(lock.removed(at(100)), PinOrder::Forget);
     let mut lock = unlocked();
@@ -76,9 +91,15 @@ fn signatures_wait_for_a_return_and_not_for_a_person_with_a_card() {
     assert_eq!(lock.present(card(1, 1, 3), false), PinOrder::Verify);
     assert_eq!(lock.tried(TryEnd::Verified), PinOrder::Leave);
     lock.service_lost();
-    assert_eq!(lock.absent(NoCard::Missing, at(200)), PinOrder::Leave);
+    assert_eq!(
+        lock.absent(NoCard::Missing, Whereabouts::Gone, at(200)),
+        PinOrder::Leave
+    );
     assert!(lock.recovers());
-    assert_eq!(lock.absent(NoCard::InUse, at(210)), PinOrder::Leave);
+    assert_eq!(
+        lock.absent(NoCard::InUse, Whereabouts::InPlace, at(210)),
+        PinOrder::Leave
+    );
     assert!(!lock.recovers() && lock.kept_for.is_some());
 }
 
@@ -87,9 +108,44 @@ fn a_card_that_another_program_has_was_not_taken_out() {
     let mut lock = unlocked();
     lock.service_lost();
     for seconds in [100, 1000] {
-        assert_eq!(lock.absent(NoCard::InUse, at(seconds)), PinOrder::Leave);
+        assert_eq!(
+            lock.absent(NoCard::InUse, Whereabouts::InPlace, at(seconds)),
+            PinOrder::Leave
+        );
     }
     assert_eq!(lock.present(card(1, 1, 3), false), PinOrder::Verify);
+}
+
+#[test]
+fn what_readers_do_not_tell_keeps_the_pin_only_while_the_card_may_return() {
+    let mut lock = unlocked();
+    for seconds in [10, 100] {
+        let order = lock.absent(NoCard::NoKey, Whereabouts::Unknown, at(seconds));
+        assert_eq!(order, PinOrder::Leave);
+    }
+    lock.service_lost();
+    for (seconds, end) in [(200, PinOrder::Leave), (210, PinOrder::Forget)] {
+        let order = lock.absent(NoCard::NoKey, Whereabouts::Unknown, at(seconds));
+        assert_eq!(order, end);
+    }
+}
+
+#[test]
+fn signatures_wait_for_an_unlocked_card_that_does_not_work_and_not_for_ever() {
+    let mut lock = unlocked();
+    for (seconds, waits) in [(100, true), (104, true), (105, false), (106, false)] {
+        let order = lock.absent(NoCard::Faulty, Whereabouts::InPlace, at(seconds));
+        assert_eq!((order, lock.recovers()), (PinOrder::Leave, waits));
+    }
+    assert_eq!(lock.deadline(), None);
+}
+
+#[test]
+fn of_two_cards_with_the_same_identity_none_is_sent_the_pin() {
+    let mut lock = unlocked();
+    lock.service_lost();
+    assert_eq!(lock.imitated(), PinOrder::Forget);
+    assert_eq!(lock.present(card(1, 1, 3), false), PinOrder::Leave);
 }
 
 #[test]
@@ -149,7 +205,7 @@ fn a_touch_is_a_part_of_the_state() {
 #[derive(Clone, Debug)]
 enum Event {
     ServiceLost,
-    Absent(NoCard),
+    Absent(NoCard, Whereabouts),
     Removed,
     Present {
         serial: u8,
@@ -171,6 +227,11 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         NoCard::KeyKind,
         NoCard::NotTheNamed,
     ]);
+    let place = prop::sample::select(vec![
+        Whereabouts::Gone,
+        Whereabouts::Unknown,
+        Whereabouts::InPlace,
+    ]);
     let end = prop_oneof![
         3 => Just(TryEnd::Verified),
         1 => (0u8..3).prop_map(TryEnd::Rejected),
@@ -188,7 +249,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         });
     let event = prop_oneof![
         2 => Just(Event::ServiceLost),
-        4 => absence.prop_map(Event::Absent),
+        4 => (absence, place).prop_map(|(why, place)| Event::Absent(why, place)),
         1 => Just(Event::Removed),
         3 => present,
         3 => end.prop_map(Event::Tried),
@@ -214,7 +275,7 @@ proptest! {
                     lock.service_lost();
                     PinOrder::Leave
                 }
-                Event::Absent(why) => lock.absent(why, at(now)),
+                Event::Absent(why, place) => lock.absent(why, place, at(now)),
                 Event::Removed => lock.removed(at(now)),
                 Event::Present { serial, key, tries, verified } => {
                     let card = card(serial, key, tries);
@@ -248,12 +309,12 @@ proptest! {
             }
             match event {
                 Event::Removed => lost = 0,
-                Event::Absent(why) if why.is_away() => lost = 0,
+                Event::Absent(_, Whereabouts::Gone) => lost = 0,
                 _ if kept.is_none() || matches!(lock.state(), CardState::Unlocked(_)) => lost = 0,
                 _ => {}
             }
             prop_assert_eq!(lock.kept_for.as_ref(), kept.as_ref());
-            if let Event::Absent(_) | Event::Removed = event {
+            if let Event::Absent(..) | Event::Removed = event {
                 // Otherwise the worker is woken up without end.
                 prop_assert!(lock.deadline().is_none_or(|until| until > at(now)));
             }

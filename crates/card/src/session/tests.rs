@@ -1,4 +1,5 @@
 use super::*;
+use crate::card_data::tests::{ED25519, sample};
 use crate::card_lock::TooFewTries;
 use crate::key::AuthKey;
 use crate::simulated::{PIN, SimulatedReaders};
@@ -259,6 +260,24 @@ fn a_touch_that_did_not_come_is_named() {
 }
 
 #[test]
+fn only_not_found_means_that_there_is_no_touch_policy() {
+    let data = [&sample(1, 3, &ED25519)[..], &[0x90, 0]].concat();
+    let opened = |status: u16| {
+        let readers = SimulatedReaders::new();
+        readers.answer(GET_DATA, false, &data);
+        readers.answer(GET_DATA, false, &status.to_be_bytes());
+        let mut card = readers.clone().connect("reader").unwrap();
+        open(&mut *card).map(|open| open.data.touch)
+    };
+    for status in [0x6a88, 0x6a82, 0x6b00, 0x6d00] {
+        assert_eq!(opened(status), Ok(Touch::Off), "{status:x}");
+    }
+    for status in [0x6f00, 0x6985, 0x6982, 0x6283, 0x6700] {
+        assert!(matches!(opened(status), Err(OpenFault::Status { .. })));
+    }
+}
+
+#[test]
 fn what_is_no_openpgp_card_is_told_apart_from_one_that_fails() {
     let readers = SimulatedReaders::new();
     readers.answer(SELECT, true, &[0x6a, 0x82]);
@@ -267,6 +286,14 @@ fn what_is_no_openpgp_card_is_told_apart_from_one_that_fails() {
         open(&mut *card),
         Err(OpenFault::NotOpenPgp(StatusWord(0x6a82)))
     );
+    for status in [0x6a81, 0x6d00, 0x6e00].map(StatusWord) {
+        readers.answer(SELECT, true, &status.0.to_be_bytes());
+        assert_eq!(open(&mut *card), Err(OpenFault::NotOpenPgp(status)));
+    }
+    for status in [0x6f00, 0x6985, 0x6982, 0x6a84, 0x6283].map(StatusWord) {
+        readers.answer(SELECT, true, &status.0.to_be_bytes());
+        assert_eq!(open(&mut *card), Err(OpenFault::Select(status)));
+    }
     readers.answer(GENERATE, false, &[0x6a, 0x88]);
     assert_eq!(open(&mut *card), Err(OpenFault::NoKey));
     readers.answer(GET_DATA, false, &[0x90]);

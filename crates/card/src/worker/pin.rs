@@ -4,7 +4,7 @@ use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::memory;
 
-use super::{UnlockEnd, Worker};
+use super::{PAUSE, UnlockEnd, Worker};
 use crate::card_lock::{CardState, TriedBy, TryEnd};
 use crate::log;
 use crate::named_card::{NamedCard, WrongCard};
@@ -33,6 +33,10 @@ pub(crate) struct GivenPin {
 
 impl<R: Readers> Worker<R> {
     pub(super) fn verify_kept(&mut self, now: Monotonic) {
+        // It may have been exchanged since the readers were listed, while it was read.
+        if !self.is_still_there(now) {
+            return;
+        }
         let (Some(held), Some(pin)) = (&mut self.held, &self.pin) else {
             return;
         };
@@ -44,6 +48,21 @@ impl<R: Readers> Worker<R> {
             );
         }
         self.tried(&end, now);
+    }
+
+    fn is_still_there(&mut self, now: Monotonic) -> bool {
+        let Some(held) = &self.held else {
+            return false;
+        };
+        match self.readers.with_card() {
+            Ok(list) if list.contains(&held.reader) => return true,
+            Ok(_) => {
+                self.lose_card(now);
+                self.look_at = Some(now.after(PAUSE));
+            }
+            Err(error) => self.drop_card(error, now),
+        }
+        false
     }
 
     /// Tells the rules how a try has ended.
@@ -116,6 +135,7 @@ impl<R: Readers> Worker<R> {
         // What was not tried changes nothing.
         if !matches!(end, VerifyEnd::NotTried(_)) {
             self.tried(&end, now);
+            self.note_place();
         }
         Some(unlock_end(end))
     }

@@ -5,21 +5,45 @@ use std::time::Duration;
 use nightlatch_core::time::Monotonic;
 
 use super::{HeldCard, PAUSE, Worker};
-use crate::card_lock::NoCard;
-use crate::session::{self, OpenFault};
-use crate::transport::{AccessError, ReaderWithCard, Readers};
+use crate::card_data::Aid;
+use crate::card_lock::{NoCard, Whereabouts};
+use crate::log;
+use crate::session::{self, OpenCard, OpenFault};
+use crate::transport::{AccessError, Connection, ReaderWithCard, Readers};
 
 /// Another program may make or delete a key. The end of its connection is an event, and so is the end of the agent's own: with the
 /// first event after this time such a card is looked at again.
 const KEY_AGAIN: Duration = Duration::from_secs(10);
+
+/// What two cards with the same AID and the same key mean, for a person.
+const IMITATION: &str =
+    "two cards have the same AID and the same key: one of them is an imitation, take it out";
+
+/// Why a card was not taken.
+#[derive(Clone, Debug)]
+struct UnwantedCard {
+    why: NoCard,
+    detail: Option<String>,
+    /// If it was read.
+    aid: Option<Aid>,
+}
+
+impl UnwantedCard {
+    const fn new(why: NoCard) -> Self {
+        Self {
+            why,
+            detail: None,
+            aid: None,
+        }
+    }
+}
 
 /// A card that is not wanted, or does not work. One that is not wanted is left alone until it is taken out: a connection keeps other
 /// programs from it, and a selection may drop what they have verified.
 #[derive(Debug)]
 pub(super) struct JudgedCard {
     reader: ReaderWithCard,
-    why: NoCard,
-    detail: Option<String>,
+    card: UnwantedCard,
     at: Monotonic,
 }
 
@@ -27,7 +51,7 @@ impl JudgedCard {
     /// True when it is to be looked at again, though it was not taken out.
     fn is_due(&self, now: Monotonic) -> bool {
         let age = now.since(self.at);
-        match self.why {
+        match self.card.why {
             NoCard::NoKey | NoCard::KeyKind | NoCard::OtherKey => age >= KEY_AGAIN,
             // The agent's own connection is an event, which must not cause the next one at once.
             NoCard::Faulty => age >= PAUSE,
@@ -36,78 +60,139 @@ impl JudgedCard {
     }
 }
 
+/// The reader that had the card whose PIN is kept.
+#[derive(Debug)]
+pub(super) struct KeptPlace {
+    reader: ReaderWithCard,
+    /// False after the end of pcscd, which counts insertions anew: until a card is found there that may be the same one.
+    pub(super) is_counted: bool,
+}
+
+/// What a search has found, beside the cards that may be taken.
+struct Missed {
+    card: UnwantedCard,
+    whereabouts: Whereabouts,
+}
+
 impl<R: Readers> Worker<R> {
     pub(super) fn find(&mut self, list: Vec<ReaderWithCard>, now: Monotonic) {
         self.review_judged(&list, now);
         let mut found = Vec::new();
-        let mut why = (NoCard::Missing, None);
+        let mut missed = Missed {
+            card: UnwantedCard::new(NoCard::Missing),
+            whereabouts: Whereabouts::Gone,
+        };
         for reader in list {
-            let known = self.judged.iter().find(|card| card.reader == reader);
-            let seen = match known {
-                Some(card) => (card.why, card.detail.clone()),
+            let known = self.judged.iter().find(|judged| judged.reader == reader);
+            let card = match known {
+                Some(judged) => judged.card.clone(),
                 None => match self.try_reader(&reader) {
                     Ok(Ok(held)) => {
                         found.push(held);
                         continue;
                     }
-                    Ok(Err(why)) => {
-                        self.judge(reader, why, None, now);
-                        (why, None)
+                    Ok(Err(card)) => {
+                        self.judge(reader.clone(), card.clone(), now);
+                        card
                     }
                     Err(OpenFault::Access(AccessError::NoService)) => {
                         return self.lose_service(now);
                     }
-                    Err(OpenFault::Access(AccessError::InUse)) => (NoCard::InUse, None),
-                    Err(OpenFault::Access(AccessError::Removed)) => (NoCard::Missing, None),
+                    Err(OpenFault::Access(AccessError::InUse)) => UnwantedCard::new(NoCard::InUse),
+                    Err(OpenFault::Access(AccessError::Removed)) => {
+                        UnwantedCard::new(NoCard::Missing)
+                    }
                     Err(fault) => {
-                        let detail = Some(fault.to_string());
-                        self.judge(reader, NoCard::Faulty, detail.clone(), now);
-                        (NoCard::Faulty, detail)
+                        let card = UnwantedCard {
+                            detail: Some(fault.to_string()),
+                            ..UnwantedCard::new(NoCard::Faulty)
+                        };
+                        self.judge(reader.clone(), card.clone(), now);
+                        card
                     }
                 },
             };
+            missed.whereabouts = missed.whereabouts.max(self.whereabouts(reader, &card));
             // One that may still turn out to be the wanted card counts for most.
-            if seen.0.may_pass() || (seen.0 != NoCard::Missing && !why.0.may_pass()) {
-                why = seen;
+            let before = missed.card.why;
+            if card.why.may_pass() || (card.why != NoCard::Missing && !before.may_pass()) {
+                missed.card = card;
             }
         }
-        // The card that was unlocked comes before all others.
-        let kept = found
-            .iter()
-            .position(|held| self.lock.keeps(&held.identity()));
+        self.choose(found, missed, now);
+    }
+
+    /// Takes the card that was unlocked, or the only one.
+    fn choose(&mut self, mut found: Vec<HeldCard>, mut missed: Missed, now: Monotonic) {
+        let is_kept = |held: &HeldCard| self.lock.keeps(&held.identity());
+        let kept = found.iter().filter(|held| is_kept(held)).count();
         let chosen = match (kept, found.len()) {
-            (Some(at), _) => Some(found.swap_remove(at)),
-            (None, 1) => found.pop(),
-            (None, _) => None,
+            (1, _) => found.iter().position(is_kept),
+            (0, 1) => Some(0),
+            _ => None,
         };
+        let chosen = chosen.map(|at| found.swap_remove(at));
         if chosen.is_none() && !found.is_empty() {
-            why = (NoCard::Several, None);
+            missed.card = UnwantedCard {
+                detail: has_twins(&found).then(|| IMITATION.to_owned()),
+                ..UnwantedCard::new(NoCard::Several)
+            };
+        }
+        if kept > 1 {
+            log::alarm(&format!("the PIN is forgotten: {IMITATION}"));
+            let order = self.lock.imitated();
+            self.obey(order, now);
         }
         for held in found {
             if chosen.is_none() {
-                self.judge(held.reader, NoCard::Several, None, now);
+                self.judge(held.reader, missed.card.clone(), now);
             }
             held.connection.release();
         }
         match chosen {
             Some(held) => self.take(held, now),
-            None => self.miss(why.0, why.1, now),
+            None => self.miss(missed.card.why, missed.card.detail, missed.whereabouts, now),
         }
     }
 
-    fn judge(
-        &mut self,
-        reader: ReaderWithCard,
-        why: NoCard,
-        detail: Option<String>,
-        at: Monotonic,
-    ) {
-        self.judged.push(JudgedCard {
-            reader,
-            why,
-            detail,
-            at,
-        });
+    /// What a card that was not taken tells of the one whose PIN is kept.
+    fn whereabouts(&mut self, reader: ReaderWithCard, card: &UnwantedCard) -> Whereabouts {
+        let is_kept = card.aid.is_some() && card.aid.as_ref() == self.lock.kept_aid();
+        match (card.why, &mut self.kept_in) {
+            (NoCard::InUse | NoCard::Faulty, Some(place)) if place.reader.name == reader.name => {
+                if !place.is_counted {
+                    let is_counted = true;
+                    *place = KeptPlace { reader, is_counted };
+                }
+                Whereabouts::InPlace
+            }
+            (NoCard::NoKey | NoCard::KeyKind | NoCard::OtherKey, _) if is_kept => {
+                Whereabouts::Unknown
+            }
+            _ => Whereabouts::Gone,
+        }
+    }
+
+    /// Remembers the reader of the card whose PIN is kept, while it is held.
+    pub(super) fn note_place(&mut self) {
+        if let Some(held) = &self.held
+            && self.lock.keeps(&held.identity())
+        {
+            self.kept_in = Some(KeptPlace {
+                reader: held.reader.clone(),
+                is_counted: true,
+            });
+        }
+    }
+
+    /// True when the card whose PIN is kept was taken out while nobody held it, though one is in its reader again.
+    pub(super) fn was_exchanged(&self, list: &[ReaderWithCard]) -> bool {
+        let counted = self.kept_in.as_ref().filter(|place| place.is_counted);
+        self.lock.kept_aid().is_some() && counted.is_some_and(|place| !list.contains(&place.reader))
+    }
+
+    fn judge(&mut self, reader: ReaderWithCard, card: UnwantedCard, at: Monotonic) {
+        self.judged.push(JudgedCard { reader, card, at });
     }
 
     /// Forgets what may be otherwise now.
@@ -117,9 +202,9 @@ impl<R: Readers> Worker<R> {
         let is_left = |card: &JudgedCard| list.contains(&card.reader) && !card.is_due(now);
         // With another card there may be another choice.
         let is_same = self.judged.iter().all(is_left) && list.iter().all(is_judged);
-        self.judged.retain(|card| {
-            let is_choice = card.why == NoCard::Several;
-            is_left(card) && (is_same || !is_choice)
+        self.judged.retain(|judged| {
+            let is_choice = judged.card.why == NoCard::Several;
+            is_left(judged) && (is_same || !is_choice)
         });
     }
 
@@ -127,39 +212,67 @@ impl<R: Readers> Worker<R> {
     fn try_reader(
         &mut self,
         reader: &ReaderWithCard,
-    ) -> Result<Result<HeldCard, NoCard>, OpenFault> {
+    ) -> Result<Result<HeldCard, UnwantedCard>, OpenFault> {
         let mut connection = self.readers.connect(&reader.name)?;
-        let open = match session::open(&mut *connection) {
-            Ok(open) => open,
-            Err(fault) => {
-                connection.release();
-                return match fault {
-                    OpenFault::NotOpenPgp(_) => Ok(Err(NoCard::Missing)),
-                    OpenFault::NoKey => Ok(Err(NoCard::NoKey)),
-                    OpenFault::KeyKind => Ok(Err(NoCard::KeyKind)),
-                    fault => Err(fault),
-                };
-            }
-        };
-        let card_name = self.settings.card;
-        let key_name = self.settings.key.as_ref();
-        let unwanted = if card_name.is_some_and(|name| !name.is(open.data.aid.as_bytes())) {
-            Some(NoCard::NotTheNamed)
-        } else if key_name.is_some_and(|key| *key != open.key.fingerprint()) {
-            Some(NoCard::OtherKey)
-        } else {
-            None
-        };
-        Ok(match unwanted {
-            Some(why) => {
-                connection.release();
-                Err(why)
-            }
-            None => Ok(HeldCard {
+        match self.read_wanted(&mut *connection) {
+            Ok(Ok(open)) => Ok(Ok(HeldCard {
                 connection,
                 reader: reader.clone(),
                 open,
-            }),
-        })
+            })),
+            Ok(Err(card)) => {
+                connection.release();
+                Ok(Err(card))
+            }
+            Err(fault) => {
+                connection.release();
+                Err(fault)
+            }
+        }
     }
+
+    /// Reads a card, until it turns out that it is not the wanted one.
+    fn read_wanted(
+        &self,
+        card: &mut dyn Connection,
+    ) -> Result<Result<OpenCard, UnwantedCard>, OpenFault> {
+        let data = match session::select(card) {
+            Ok(data) => data,
+            Err(OpenFault::NotOpenPgp(_)) => return Ok(Err(UnwantedCard::new(NoCard::Missing))),
+            Err(fault) => return Err(fault),
+        };
+        let unwanted = |why| {
+            Ok(Err(UnwantedCard {
+                aid: Some(data.aid),
+                ..UnwantedCard::new(why)
+            }))
+        };
+        let name = self.settings.card;
+        if name.is_some_and(|name| !name.is(data.aid.as_bytes())) {
+            return unwanted(NoCard::NotTheNamed);
+        }
+        let key = match session::read_key(card, &data) {
+            Ok(key) => key,
+            Err(OpenFault::NoKey) => return unwanted(NoCard::NoKey),
+            Err(OpenFault::KeyKind) => return unwanted(NoCard::KeyKind),
+            Err(fault) => return Err(fault),
+        };
+        let name = self.settings.key.as_ref();
+        if name.is_some_and(|name| *name != key.fingerprint()) {
+            return unwanted(NoCard::OtherKey);
+        }
+        Ok(Ok(OpenCard { data, key }))
+    }
+}
+
+/// True when two of the cards say that they are the same one.
+fn has_twins(found: &[HeldCard]) -> bool {
+    let mut rest = found.iter();
+    while let Some(held) = rest.next() {
+        let identity = held.identity();
+        if rest.clone().any(|other| other.identity() == identity) {
+            return true;
+        }
+    }
+    false
 }

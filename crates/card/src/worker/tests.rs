@@ -781,5 +781,6 @@ fn the_end_of_the_worker_resets_the_card() {
     assert!(!bench.card.card().is_verified);
 }
 
+mod exchanged;
 mod lost_state;
 mod unlock;
