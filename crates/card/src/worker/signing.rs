@@ -5,7 +5,7 @@ use nightlatch_core::time::Monotonic;
 use super::{HeldCard, SignOrder, SignRefusal, Worker};
 use crate::apdu::StatusWord;
 use crate::card_data::Touch;
-use crate::card_lock::CardState;
+use crate::card_lock::{CardState, NoCard};
 use crate::session::{self, AuthenticateFault, PinState, TransmitFault};
 use crate::transport::{AccessError, Readers};
 
@@ -16,34 +16,67 @@ impl<R: Readers> Worker<R> {
             let _ = order.reply.try_send(Err(SignRefusal::Busy));
             return;
         }
-        let mut end = self.try_sign(&order);
-        if matches!(end, Err(SignFault::StateLost)) {
-            // Once only: a card that loses its state again and again must not be sent the PIN in a loop.
-            self.recover(now);
-            // The card may have taken long.
-            if order.until <= (self.clock)() {
-                let _ = order.reply.try_send(Err(SignRefusal::Busy));
-                return;
+        let needs_touch = self.lock.state() == CardState::Unlocked(Touch::Needed);
+        // Each is done once only: a card that loses its state or breaks again and again must not be sent the PIN in a loop.
+        let end = match self.try_sign(&order) {
+            Err(SignFault::StateLost) => {
+                self.recover(now);
+                self.try_again(&order)
             }
-            end = self.try_sign(&order);
-        }
-        let answer = match end {
-            Ok(signature) => Ok(signature),
-            Err(SignFault::Refused(refusal)) => Err(refusal),
             Err(SignFault::Broken(fault)) => {
-                let what = fault.to_string();
-                self.drop_card(fault, now);
-                Err(SignRefusal::Failed(what))
+                let broke = SignRefusal::Failed(fault.to_string());
+                self.reconnect(fault, now);
+                match self.lock.state() {
+                    // Nobody touches it a second time.
+                    CardState::Unlocked(_) if needs_touch => Err(SignFault::Refused(broke)),
+                    CardState::Unlocked(_) => self.try_again(&order),
+                    state if self.lock.recovers() => {
+                        Err(SignFault::Refused(SignRefusal::NotUnlocked(state)))
+                    }
+                    _ => Err(SignFault::Refused(broke)),
+                }
             }
-            Err(SignFault::StateLost) => Err(SignRefusal::Failed(
-                "the card has lost its PIN twice".to_owned(),
-            )),
+            end => end,
         };
-        match answer {
+        match end.map_err(|fault| self.refusal(fault, now)) {
             // The card may come back in time.
-            Err(_) if self.lock.recovers() => self.waiting.push(order),
+            Err(SignRefusal::NotUnlocked(_)) if self.lock.recovers() => self.waiting.push(order),
             answer => {
                 let _ = order.reply.try_send(answer);
+            }
+        }
+    }
+
+    /// The card broke. A reader may do so for a moment: one that was unlocked is taken again at once.
+    fn reconnect(&mut self, fault: TransmitFault, now: Monotonic) {
+        self.drop_card(fault, now);
+        if self.lock.state() == CardState::NoCard(NoCard::Faulty) && self.lock.recovers() {
+            self.look(now);
+        }
+    }
+
+    /// The second try, if somebody still waits for it: the card may have taken long.
+    fn try_again(&mut self, order: &SignOrder) -> Result<Vec<u8>, SignFault> {
+        match order.until <= (self.clock)() {
+            true => Err(SignFault::Refused(SignRefusal::Busy)),
+            false => self.try_sign(order),
+        }
+    }
+
+    fn refusal(&mut self, fault: SignFault, now: Monotonic) -> SignRefusal {
+        match fault {
+            SignFault::Refused(refusal) => refusal,
+            SignFault::StateLost => {
+                SignRefusal::Failed("the card has lost its PIN twice".to_owned())
+            }
+            SignFault::Broken(fault) => {
+                let what = fault.to_string();
+                self.drop_card(fault, now);
+                match self.lock.state() {
+                    // It is not the request that has caused it.
+                    state @ CardState::NoService => SignRefusal::NotUnlocked(state),
+                    _ => SignRefusal::Failed(what),
+                }
             }
         }
     }

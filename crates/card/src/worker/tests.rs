@@ -782,5 +782,6 @@ fn the_end_of_the_worker_resets_the_card() {
 }
 
 mod exchanged;
+mod faults;
 mod lost_state;
 mod unlock;
