@@ -19,6 +19,9 @@ const KEY_AGAIN: Duration = Duration::from_secs(10);
 const IMITATION: &str =
     "two cards have the same AID and the same key: one of them is an imitation, take it out";
 
+/// Why a card is not taken while the reader that had it cannot tell whether it has it still.
+const ELSEWHERE: &str = "a card with the same AID and the same key is in another reader: one of the two may be an imitation";
+
 /// Why a card was not taken.
 #[derive(Clone, Debug)]
 struct UnwantedCard {
@@ -126,13 +129,18 @@ impl<R: Readers> Worker<R> {
     fn choose(&mut self, mut found: Vec<HeldCard>, mut missed: Missed, now: Monotonic) {
         let is_kept = |held: &HeldCard| self.lock.keeps(&held.identity());
         let kept = found.iter().filter(|held| is_kept(held)).count();
+        // A card that may be the kept one cannot be read now: one with its identity elsewhere may be an imitation.
+        let is_in_doubt = kept == 1 && missed.whereabouts == Whereabouts::InPlace;
         let chosen = match (kept, found.len()) {
+            _ if is_in_doubt => None,
             (1, _) => found.iter().position(is_kept),
             (0, 1) => Some(0),
             _ => None,
         };
         let chosen = chosen.map(|at| found.swap_remove(at));
-        if chosen.is_none() && !found.is_empty() {
+        if is_in_doubt {
+            missed.card.detail = Some(ELSEWHERE.to_owned());
+        } else if chosen.is_none() && !found.is_empty() {
             missed.card = UnwantedCard {
                 detail: has_twins(&found).then(|| IMITATION.to_owned()),
                 ..UnwantedCard::new(NoCard::Several)
@@ -144,7 +152,8 @@ impl<R: Readers> Worker<R> {
             self.obey(order, now);
         }
         for held in found {
-            if chosen.is_none() {
+            // A card in doubt is compared anew at each look.
+            if chosen.is_none() && !is_in_doubt {
                 self.judge(held.reader, missed.card.clone(), now);
             }
             held.connection.release();

@@ -36,6 +36,29 @@ fn of_two_cards_with_the_kept_identity_neither_gets_the_pin() {
 }
 
 #[test]
+fn while_the_reader_of_the_kept_card_cannot_be_read_its_identity_elsewhere_gets_no_pin() {
+    let mut bench = Bench::unlocked();
+    let beside = put_beside(&bench, 1);
+    bench.restart_pcscd(|card| card.card().in_use = true);
+    for moment in [1300, 1600, 12_000] {
+        bench.worker.tick(at(moment));
+        assert_eq!(bench.state(), CardState::NoCard(NoCard::InUse));
+        let detail = bench.board.read().detail.clone().unwrap();
+        assert!(detail.contains("another reader"), "{detail}");
+    }
+    bench.card.card().in_use = false;
+    bench.worker.tick(at(12_300));
+    assert_eq!(bench.state(), CardState::NoCard(NoCard::Several));
+    assert_eq!((bench.card.tried(), beside.tried()), (1, 0));
+    // With an empty reader it is the card, which was put into another one.
+    let mut bench = Bench::unlocked();
+    let beside = put_beside(&bench, 1);
+    bench.restart_pcscd(|card| card.card().present = false);
+    assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
+    assert_eq!(beside.tried(), 1);
+}
+
+#[test]
 fn two_cards_of_one_identity_are_told_before_a_person_types_the_pin() {
     let mut bench = Bench::new();
     bench.card.take_out();
