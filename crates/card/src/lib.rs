@@ -36,6 +36,7 @@ mod session;
 #[cfg(test)]
 mod simulated;
 mod slots;
+mod sockets;
 mod start;
 mod tlv;
 mod transport;

@@ -1,27 +1,20 @@
 //! The start and the end of the agent: memory, sockets, threads, signals.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixListener;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use nightlatch_console::failure::{
-    EX_CANTCREAT, EX_CONFIG, EX_NOINPUT, EX_OSERR, EX_SOFTWARE, Failure,
-};
+use nightlatch_console::failure::{EX_CONFIG, EX_NOINPUT, EX_OSERR, EX_SOFTWARE, Failure};
 use nightlatch_core::settings::card::{self, CardSettings};
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
-use nightlatch_sys::{clock, inherited, memory};
+use nightlatch_sys::{clock, memory};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::sockopt;
-use rustix::net::{AddressFamily, SocketType};
 use sd_notify::NotifyState;
 
 use crate::access::AccessRules;
@@ -34,6 +27,7 @@ use crate::pcscd_access::{self, PcscdAccess};
 use crate::policy::SigningPolicy;
 use crate::service::Service;
 use crate::slots::Slots;
+use crate::sockets::Sockets;
 use crate::usual_hosts_file::UsualHostsFile;
 use crate::worker::{Order, Worker, WorkerEnd};
 
@@ -49,10 +43,6 @@ const LAST_RESET: Duration = Duration::from_secs(2);
 
 /// The variable with the state directory of the unit.
 const STATE: &str = "STATE_DIRECTORY";
-
-/// The names of the sockets in the unit (FileDescriptorName= of systemd.socket(5)).
-const AGENT_NAME: &str = "agent";
-const CONTROL_NAME: &str = "control";
 
 /// Runs the agent until a signal ends it.
 pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
@@ -114,9 +104,7 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
     if orders.try_send(Order::Stop).is_ok() {
         let _ = end.recv_timeout(LAST_RESET);
     }
-    for path in &sockets.made {
-        let _ = fs::remove_file(path);
-    }
+    drop(sockets.made);
     match signal {
         Signal::Terminate => Ok(0),
         signal => die_of(signal),
@@ -204,99 +192,9 @@ fn read_settings(path: &Path) -> Result<CardSettings, Failure> {
     }
 }
 
-/// Both sockets, from systemd or made here.
-struct Sockets {
-    agent: UnixListener,
-    control: UnixListener,
-    /// Those that were made here.
-    made: Vec<PathBuf>,
-}
-
-impl Sockets {
-    fn open(options: &AgentOptions) -> Result<Self, Failure> {
-        let mut passed = passed_sockets()?;
-        let mut made = Vec::new();
-        let mut open = |name: &str, path: &Path| {
-            if let Some(at) = passed.iter().position(|(found, _)| found == name) {
-                return Ok(passed.swap_remove(at).1);
-            }
-            let listener = bind(path).map_err(|error| {
-                let what = format!("cannot make the socket {}", path.display());
-                Failure::new(EX_CANTCREAT, what).because(error)
-            })?;
-            made.push(path.to_owned());
-            Ok(listener)
-        };
-        let agent = open(AGENT_NAME, &options.socket)?;
-        let control = open(CONTROL_NAME, &options.control)?;
-        Ok(Self {
-            agent,
-            control,
-            made,
-        })
-    }
-}
-
-fn passed_sockets() -> Result<Vec<(String, UnixListener)>, Failure> {
-    let passed = sd_notify::listen_fds_with_names();
-    let passed = passed.map_err(system("read the sockets that systemd passes"))?;
-    passed
-        .map(|(number, name)| {
-            let listener = inherited::duplicate(number).and_then(as_listener);
-            let listener = listener.map_err(system("use a socket that systemd passes"))?;
-            Ok((name, listener))
-        })
-        .collect()
-}
-
-fn as_listener(socket: OwnedFd) -> io::Result<UnixListener> {
-    let is_stream = sockopt::socket_type(&socket)? == SocketType::STREAM;
-    if !is_stream || sockopt::socket_domain(&socket)? != AddressFamily::UNIX {
-        let what = "it is a socket of another kind";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-    }
-    Ok(socket.into())
-}
-
-/// Makes a socket in place of one that another run has left behind.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(folder)?;
-    }
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&new)?;
-    // Who may do what is decided by the kernel's word for who it is.
-    fs::set_permissions(&new, Permissions::from_mode(0o666))?;
-    fs::rename(&new, path)?;
-    Ok(listener)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
-
     use super::*;
-
-    #[test]
-    fn a_socket_replaces_that_of_another_run_and_all_users_can_reach_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run/agent");
-        let first = bind(&path).unwrap();
-        let _second = bind(&path).unwrap();
-        drop(first);
-        assert!(UnixStream::connect(&path).is_ok());
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o666);
-        assert_eq!(fs::read_dir(folder.path().join("run")).unwrap().count(), 1);
-    }
 
     #[test]
     fn the_agent_ends_with_the_thread_of_the_card() {
