@@ -206,10 +206,10 @@ fn advice(text: &str, error: DurationError) -> String {
     String::new()
 }
 
-/// Advice for a value that seems to end with a comment, which is part of the value in these files.
+/// Advice for a value that seems to end with a comment, or to be one, which is part of the value in these files.
 pub(crate) fn comment_advice(text: &str) -> &'static str {
     let begins_comment = |word: &str| word.starts_with(['#', ';']);
-    if text.split_whitespace().skip(1).any(begins_comment) {
+    if text.split_whitespace().any(begins_comment) {
         ": a comment must have a line of its own"
     } else {
         ""

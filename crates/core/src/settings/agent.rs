@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use super::caller::{AllowedCaller, callers};
-use super::one_section::{self, OneSection, filled, in_family, yes_or_no};
+use super::one_section::{self, OneSection, Unknown, filled, in_family, yes_or_no};
 use super::{Parsed, Problem, SettingsError};
 use crate::connect::Target;
 use crate::digits;
@@ -58,7 +58,7 @@ const ALLOW: &str = "allow";
 /// # Errors
 /// All that is wrong in the file, in the order of its lines.
 pub fn parse(file: &str, text: &str) -> Result<Parsed<AgentSettings>, Vec<SettingsError>> {
-    one_section::read(file, text, SECTION, &KEYS, take)
+    one_section::read(file, text, SECTION, &KEYS, Unknown::Warned, take)
 }
 
 fn take(

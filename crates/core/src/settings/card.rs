@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::caller::{AllowedCaller, callers};
 use super::hosts::{HostRule, hosts};
-use super::one_section::{self, OneSection, filled, words};
+use super::one_section::{self, OneSection, Unknown, filled, words};
 use super::{Parsed, Problem, SettingsError};
 use crate::digits::{self, Hex};
 use crate::hours::Hours;
@@ -148,12 +148,13 @@ pub const KEYS: [&str; 9] = [
     "open_pcscd",
 ];
 
-/// Reads the file; `file` is its name in errors. An empty value is the default.
+/// Reads the file; `file` is its name in errors. An empty value is the default. A key or section that is not known is an error: it may
+/// be a misspelt restriction.
 ///
 /// # Errors
 /// All that is wrong in the file, in the order of its lines.
 pub fn parse(file: &str, text: &str) -> Result<Parsed<CardSettings>, Vec<SettingsError>> {
-    one_section::read(file, text, SECTION, &KEYS, take)
+    one_section::read(file, text, SECTION, &KEYS, Unknown::Refused, take)
 }
 
 fn take(
@@ -171,7 +172,7 @@ fn take(
         }
         "key" => settings.key = filled(raw).map(fingerprint).transpose()?,
         "allow" => settings.allow = callers(raw)?,
-        "namespaces" => settings.namespaces = words(raw).map(str::to_owned).collect(),
+        "namespaces" => settings.namespaces = namespaces(raw)?,
         "hosts" => settings.hosts = hosts(raw)?,
         "known_hosts" => settings.known_hosts = known_hosts(raw)?,
         "hours" => settings.hours = Hours::parse(raw)?,
@@ -192,6 +193,14 @@ fn take(
         }
     }
     Ok(())
+}
+
+/// The namespaces of a list. Any word can be one, but for those that begin a comment.
+fn namespaces(raw: &str) -> Result<Vec<String>, Problem> {
+    match words(raw).any(|word| word.starts_with(['#', ';'])) {
+        true => Err(Problem::Namespaces(raw.to_owned())),
+        false => Ok(words(raw).map(str::to_owned).collect()),
+    }
 }
 
 /// The files of a list; the default when it is empty.
@@ -265,6 +274,50 @@ mod tests {
         assert_eq!(settings.allow, [user, group]);
         assert_eq!(settings.namespaces, ["file", "git"]);
         assert!(read("allow = 1000").unwrap_err().contains("found \"1000\""));
+    }
+
+    #[test]
+    fn a_comment_at_the_end_of_a_list_adds_nothing_to_it() {
+        for line in [
+            "namespaces = file # not git",
+            "namespaces = file ;git",
+            "namespaces = # file",
+            "hosts = web1 # not web2",
+            "known_hosts = /a # /b",
+            "known_hosts = /a ;/b",
+            "allow = backup # operators",
+            "allow = # backup",
+        ] {
+            let error = read(line).unwrap_err();
+            let advice = ": a comment must have a line of its own";
+            assert!(error.ends_with(advice), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_restriction_is_an_error() {
+        for (text, expected) in [
+            (
+                "[Card]\nhosts = web1\n",
+                "card.conf:1: [Card]: only [card] is read in this file; write the settings of this section there",
+            ),
+            (
+                "[card]\ncrad = 0006:12345678\n",
+                "card.conf:2: [card] crad: there is no such setting; did you mean card?",
+            ),
+            (
+                "[card]\nkye =\n",
+                "card.conf:2: [card] kye: there is no such setting; did you mean key?",
+            ),
+            (
+                "[card]\npurpose = login\n",
+                "card.conf:2: [card] purpose: there is no such setting",
+            ),
+        ] {
+            let errors = parse("card.conf", text).unwrap_err();
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert_eq!(errors, [expected]);
+        }
     }
 
     #[test]

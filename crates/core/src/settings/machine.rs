@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::one_section::{self, OneSection, filled, yes_or_no};
+use super::one_section::{self, OneSection, Unknown, filled, yes_or_no};
 use super::{Parsed, Problem, SettingsError};
 use crate::connect::{Target, is_interface_name};
 use crate::duration;
@@ -71,7 +71,7 @@ pub const KEYS: [&str; 6] = [
 /// # Errors
 /// All that is wrong in the file, in the order of its lines.
 pub fn parse(file: &str, text: &str) -> Result<Parsed<MachineSettings>, Vec<SettingsError>> {
-    one_section::read(file, text, SECTION, &KEYS, take)
+    one_section::read(file, text, SECTION, &KEYS, Unknown::Warned, take)
 }
 
 fn take(

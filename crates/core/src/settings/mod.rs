@@ -219,6 +219,21 @@ pub enum Problem {
     /// No fingerprint of a key.
     #[error("expected SHA256: and 43 letters, as `ssh-keygen -l` prints it; found {0:?}{advice}", advice = comment_advice(.0))]
     KeyFingerprint(String),
+    /// A word that begins as a comment does, among namespaces.
+    #[error("expected namespaces with commas between, found {0:?}{advice}", advice = comment_advice(.0))]
+    Namespaces(String),
+    /// A key that is not known, in a file that restricts what is allowed.
+    #[error("there is no such setting{}", did_you_mean(*.suggestion))]
+    UnknownKey {
+        /// The known key that was probably meant.
+        suggestion: Option<&'static str>,
+    },
+    /// A section that nothing reads, in a file that restricts what is allowed.
+    #[error("only [{read}] is read in this file; write the settings of this section there")]
+    OtherSection {
+        /// The section that is read.
+        read: &'static str,
+    },
     /// No host for logins.
     #[error(
         "expected hosts as [USER@]HOST[:PORT] with commas between, such as backup@web1.example:2222 or [2001:db8::1], without wildcards; found {0:?}{advice}",
@@ -306,6 +321,10 @@ pub enum Problem {
         /// The first place.
         first: Location,
     },
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(String::new, |key| format!("; did you mean {key}?"))
 }
 
 /// A reason why a setting probably does not do what was meant.

@@ -18,8 +18,17 @@ pub(super) struct OneSection {
     file: Arc<str>,
     section: &'static str,
     keys: &'static [&'static str],
+    unknown: Unknown,
     errors: Vec<SettingsError>,
     warnings: Vec<SettingsWarning>,
+}
+
+/// What becomes of keys and sections that are not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Unknown {
+    Warned,
+    /// In a file whose settings restrict something: a misspelt one would leave it allowed.
+    Refused,
 }
 
 /// Reads the section `section` of a file. `take` is called with each key of it that is one of `keys`. A known key that ends
@@ -32,6 +41,7 @@ pub(super) fn read<T: Default>(
     text: &str,
     section: &'static str,
     keys: &'static [&'static str],
+    unknown: Unknown,
     mut take: impl FnMut(&mut T, &mut OneSection, &str, &IniEntry) -> Result<(), Problem>,
 ) -> Result<Parsed<T>, Vec<SettingsError>> {
     let (ini, faults) = Ini::recover(text);
@@ -40,6 +50,7 @@ pub(super) fn read<T: Default>(
         file: file.into(),
         section,
         keys,
+        unknown,
         errors: Vec::new(),
         warnings: Vec::new(),
     };
@@ -78,21 +89,48 @@ impl OneSection {
         if section.name() != self.section {
             // A `[DEFAULT]` that is not there stands in no line.
             if section.line() > 0 {
-                let reason = WarningReason::IgnoredSection { read: self.section };
-                self.warn(section.line(), section.name(), None, reason);
+                self.unknown_section(section);
             }
             return;
         }
         for (key, entry) in section.entries() {
             if !self.knows(key) {
-                let reason = match self.nearest(key) {
-                    Some(suggestion) => WarningReason::UnknownKey { suggestion },
-                    None => WarningReason::UnknownSetting,
-                };
-                self.warn(entry.line(), self.section, Some(key), reason);
+                self.unknown_key(key, entry);
             } else if let Err(problem) = take(self, key, entry) {
                 let place = self.place(entry, key);
                 self.errors.push(SettingsError { place, problem });
+            }
+        }
+    }
+
+    fn unknown_section(&mut self, section: &IniSection) {
+        let (line, name, read) = (section.line(), section.name(), self.section);
+        match self.unknown {
+            Unknown::Warned => {
+                self.warn(line, name, None, WarningReason::IgnoredSection { read });
+            }
+            Unknown::Refused => self.errors.push(SettingsError {
+                place: SettingLocation::new(&self.file, line, Some(name), None),
+                problem: Problem::OtherSection { read },
+            }),
+        }
+    }
+
+    fn unknown_key(&mut self, key: &str, entry: &IniEntry) {
+        let suggestion = self.nearest(key);
+        match (self.unknown, suggestion) {
+            (Unknown::Refused, suggestion) => {
+                let place = self.place(entry, key);
+                let problem = Problem::UnknownKey { suggestion };
+                self.errors.push(SettingsError { place, problem });
+            }
+            (Unknown::Warned, Some(suggestion)) => {
+                let reason = WarningReason::UnknownKey { suggestion };
+                self.warn(entry.line(), self.section, Some(key), reason);
+            }
+            (Unknown::Warned, None) => {
+                let reason = WarningReason::UnknownSetting;
+                self.warn(entry.line(), self.section, Some(key), reason);
             }
         }
     }
