@@ -98,6 +98,7 @@ fn each_package_has_what_it_is_for() {
                 "/usr/lib/sysusers.d/nightlatch-card.conf",
                 "/usr/share/polkit-1/rules.d/nightlatch-card.rules",
                 "/etc/nightlatch/card.conf",
+                "/etc/needrestart/conf.d/nightlatch-card.conf",
                 "/usr/share/man/man5/card.conf.5.gz",
             ],
         ),
