@@ -26,6 +26,7 @@ mod log;
 mod named_card;
 mod pcsc_readers;
 mod pcscd_access;
+mod pin_text;
 mod policy;
 pub mod purpose;
 mod refused_pins;

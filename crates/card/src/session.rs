@@ -8,6 +8,7 @@ use crate::card_data::{AID_PREFIX, CardData, CardDataFault, PinStatus, Touch, pi
 use crate::card_lock::{TooFewTries, TriedBy, may_try};
 use crate::kdf::{Kdf, KdfDoubt};
 use crate::key::{AuthKey, SignInput};
+use crate::pin_text::{self, PinTextFault};
 use crate::transport::{AccessError, Connection};
 
 const SELECT: u8 = 0xa4;
@@ -178,6 +179,8 @@ pub(crate) enum VerifyEnd {
 pub(crate) enum NotTried {
     #[error(transparent)]
     TooFewTries(#[from] TooFewTries),
+    #[error(transparent)]
+    Text(#[from] PinTextFault),
     #[error("the PIN has {found} characters, and this card's have {SHORTEST_PIN} to {longest}")]
     Length { found: usize, longest: u8 },
     #[error(transparent)]
@@ -221,6 +224,7 @@ pub(crate) fn before_verify(
     by: TriedBy,
 ) -> Result<ReadyPin, VerifyEnd> {
     let not_tried = |why: NotTried| VerifyEnd::NotTried(why);
+    pin_text::check(pin.expose()).map_err(|fault| not_tried(fault.into()))?;
     let limits = &open.data.limits;
     let (object, status) = send(card, &get_data(0xf9), limits).map_err(VerifyEnd::Broken)?;
     let kdf = Kdf::from_answer(&object, status, open.data.may_have_kdf)

@@ -1,11 +1,15 @@
 //! `unlock`: the PIN of a person, a file or a credential, and the wait for its card.
 
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use nightlatch_console::failure::{EX_DATAERR, EX_NOINPUT, EX_TEMPFAIL, EX_USAGE, Failure, note};
+use nightlatch_console::failure::{
+    EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_TEMPFAIL, EX_USAGE, Failure, note,
+};
 use nightlatch_core::secret::{Secret, SecretBuffer};
 use nightlatch_core::settings::card::CardName;
 use nightlatch_sys::{clock, memory, terminal};
@@ -17,6 +21,7 @@ use crate::card_lock::TriedBy;
 use crate::cli::{UnlockOptions, Wait};
 use crate::control::{ControlRequest, MAX_PIN};
 use crate::named_card::NamedCard;
+use crate::pin_text::{self, without_line_end};
 use crate::report::{StateWord, StatusReport};
 
 /// Pauses between two attempts: the first, and the longest, as each is twice the one before. A card may be away for days.
@@ -34,7 +39,12 @@ pub(crate) fn unlock(options: &UnlockOptions) -> Result<u8, Failure> {
     };
     let mut pin = match pin_file(options)? {
         // Before anything is waited for: without a PIN there is nothing to wait for.
-        Some(file) => Some((read_pin(&file)?, TriedBy::Agent)),
+        Some(file) => {
+            let is_credential = options.credential.is_some();
+            let pin = read_pin(&file, is_credential)?;
+            check_pin(&pin)?;
+            Some((pin, TriedBy::Agent))
+        }
         None => None,
     };
     let mut pause = FIRST_PAUSE;
@@ -97,13 +107,33 @@ fn unlock_once(
         // A typed PIN lives as long as the attempt, and is asked for anew.
         None => (&ask_pin(&report)?, TriedBy::Person),
     };
+    let request = request(by, pin.len(), named, &report);
+    answer(call(control, &request, Some(pin))?).map(drop)
+}
+
+/// The PIN of a person is for the card that the prompt has shown: another one may be in the reader by now. One from a file is for the
+/// card that an administrator has named, and for no other that happens to be there.
+fn request(
+    by: TriedBy,
+    length: usize,
+    mut named: NamedCard,
+    shown: &StatusReport,
+) -> ControlRequest {
+    if by == TriedBy::Person {
+        let shown = shown.aid.as_deref().and_then(CardName::parse);
+        named.card = shown.or(named.card);
+    }
+    ControlRequest::Unlock { by, length, named }
+}
+
+/// The agent refuses such a PIN too. Here it does not even go to the agent.
+fn check_pin(pin: &Secret) -> Result<(), Failure> {
     if pin.len() > MAX_PIN {
-        let what = format!("the PIN has more than {MAX_PIN} characters");
+        let what = format!("the PIN was not tried: it has more than {MAX_PIN} bytes");
         return Err(Failure::new(EX_DATAERR, what));
     }
-    let length = pin.len();
-    let request = ControlRequest::Unlock { by, length, named };
-    answer(call(control, &request, Some(pin))?).map(drop)
+    pin_text::check(pin.expose())
+        .map_err(|fault| Failure::new(EX_DATAERR, format!("the PIN was not tried: {fault}")))
 }
 
 /// The agent looks at this too, before it sends the PIN; here the PIN does not even go to the agent.
@@ -119,6 +149,7 @@ fn is_wanted(named: &NamedCard, report: &StatusReport) -> Result<(), Failure> {
     }
     .map_err(|wrong| Failure::new(StateWord::NoCard.exit(), wrong.to_string()))
 }
+
 fn pin_file(options: &UnlockOptions) -> Result<Option<PathBuf>, Failure> {
     let Some(name) = &options.credential else {
         return Ok(options.pin_file.clone());
@@ -130,7 +161,7 @@ fn pin_file(options: &UnlockOptions) -> Result<Option<PathBuf>, Failure> {
     }
 }
 
-fn read_pin(file: &Path) -> Result<Secret, Failure> {
+fn read_pin(file: &Path, is_credential: bool) -> Result<Secret, Failure> {
     let failed = |error| {
         Failure::new(
             EX_NOINPUT,
@@ -140,7 +171,11 @@ fn read_pin(file: &Path) -> Result<Secret, Failure> {
     };
     let mut source: Box<dyn io::Read> = match file.to_str() {
         Some("-") => Box::new(io::stdin()),
-        _ => Box::new(std::fs::File::open(file).map_err(failed)?),
+        _ => {
+            let opened = std::fs::File::open(file).map_err(failed)?;
+            is_private(&opened.metadata().map_err(failed)?, file, is_credential)?;
+            Box::new(opened)
+        }
     };
     let mut pin = SecretBuffer::default();
     let mut part = Zeroizing::new([0; 256]);
@@ -153,9 +188,26 @@ fn read_pin(file: &Path) -> Result<Secret, Failure> {
             break;
         }
     }
-    let pin = pin.expose();
-    let pin = pin.strip_suffix(b"\n").unwrap_or(pin);
-    Ok(Secret::new(pin.to_vec()))
+    Ok(Secret::new(without_line_end(pin.expose()).to_vec()))
+}
+
+/// Refuses a file that others can read. A pipe has one reader. The access list that systemd gives a credential for its service's user
+/// looks like rights of the group.
+fn is_private(found: &Metadata, file: &Path, is_credential: bool) -> Result<(), Failure> {
+    let mode = found.permissions().mode() & 0o777;
+    let of_others = match is_credential {
+        true => 0o007,
+        false => 0o077,
+    };
+    if !found.is_file() || mode & of_others == 0 {
+        return Ok(());
+    }
+    let shown = file.display();
+    let what =
+        format!("the PIN was not read: others can read or change {shown}, its mode is {mode:04o}");
+    Err(Failure::new(EX_NOPERM, what).hint(format!(
+        "`chmod 600 {shown}`, and change the PIN if others were on this machine"
+    )))
 }
 
 fn ask_pin(report: &StatusReport) -> Result<Secret, Failure> {
@@ -164,9 +216,77 @@ fn ask_pin(report: &StatusReport) -> Result<Secret, Failure> {
         Some(tries) => format!(" ({tries} tries left)"),
         None => String::new(),
     };
-    terminal::read_password(&format!("PIN of the card {name}{tries}: ")).map_err(|error| {
+    let prompt = format!("PIN of the card {name}{tries}: ");
+    let pin = terminal::read_password(&prompt).map_err(|error| {
         Failure::new(EX_NOINPUT, "cannot ask for the PIN")
             .because(error)
             .hint("run it from a terminal (ssh -t), or give the PIN in a file: --pin-file FILE")
-    })
+    })?;
+    check_pin(&pin)?;
+    Ok(pin)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+
+    #[test]
+    fn a_typed_pin_is_for_the_card_that_the_prompt_has_shown_and_one_from_a_file_for_a_named_one() {
+        let aid = "d2760001240103040006123456780000";
+        let text = format!("state locked\ntext x\naid {aid}\nserial 0006:12345678\n");
+        let shown = StatusReport::parse(&text).unwrap();
+        let none = NamedCard::default();
+        let typed = request(TriedBy::Person, 6, none.clone(), &shown);
+        assert_eq!(typed.to_string(), format!("unlock person 6 card={aid}"));
+        let named = NamedCard {
+            card: CardName::parse("0006:12345678"),
+            key: None,
+        };
+        assert_eq!(request(TriedBy::Person, 6, named, &shown), typed);
+        let file = request(TriedBy::Agent, 6, none, &shown);
+        assert_eq!(file.to_string(), "unlock file 6");
+    }
+
+    #[test]
+    fn a_file_with_the_pin_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pin");
+        fs::write(&file, "123456\r\n").unwrap();
+        for (mode, is_credential, is_read) in [
+            (0o600, false, true),
+            (0o400, false, true),
+            (0o640, false, false),
+            (0o604, false, false),
+            (0o602, false, false),
+            (0o440, true, true),
+            (0o444, true, false),
+        ] {
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            match read_pin(&file, is_credential) {
+                Ok(pin) => assert!(is_read && pin.expose() == b"123456", "{mode:o}"),
+                Err(failure) => {
+                    assert!(!is_read, "{mode:o}");
+                    assert_eq!(failure.exit(), EX_NOPERM);
+                    assert!(failure.to_string().contains(&format!("{mode:04o}")));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pin_that_only_a_file_can_have_is_not_sent() {
+        for pin in [
+            &b"123456\r"[..],
+            b"123456 ",
+            b"\xff\xfe1\x002\x00",
+            &[b'1'; 128],
+        ] {
+            let failure = check_pin(&Secret::new(pin.to_vec())).unwrap_err();
+            assert_eq!(failure.exit(), EX_DATAERR);
+            let text = failure.to_string();
+            assert!(text.starts_with("the PIN was not tried: it "), "{text}");
+        }
+    }
 }

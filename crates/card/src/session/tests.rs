@@ -117,6 +117,19 @@ fn a_pin_that_cannot_be_right_is_not_tried() {
 }
 
 #[test]
+fn a_pin_with_what_only_a_file_or_a_stray_key_adds_is_not_tried() {
+    let readers = SimulatedReaders::new();
+    for pin in [&b"123456\r"[..], b"123456 ", b"12345\x1b[A6", b"123456\xff"] {
+        for by in [TriedBy::Person, TriedBy::Agent] {
+            let end = tried(&readers, pin, by);
+            let is_text = matches!(end, VerifyEnd::NotTried(NotTried::Text(_)));
+            assert!(is_text, "{end:?}");
+        }
+    }
+    assert_eq!(readers.tried(), 0);
+}
+
+#[test]
 fn a_card_that_wants_another_format_of_pins_is_sent_none() {
     let readers = SimulatedReaders::new();
     readers.card().longest = 0x88;

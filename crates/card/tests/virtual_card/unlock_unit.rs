@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -45,7 +46,10 @@ impl World {
         let needed = format!("Requires=nightlatch-secret@{name}.service");
         assert!(UNIT.replace("%i", aid).lines().any(|line| line == needed));
         if let Some(pin) = pin {
-            fs::write(folder.join(name), pin).unwrap();
+            // As systemd makes it.
+            let file = folder.join(name);
+            fs::write(&file, pin).unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(0o400)).unwrap();
         }
     }
 
@@ -198,7 +202,10 @@ fn the_unit_waits_for_agent_pcscd_and_card_and_jobs_do_not() {
     waiting.wait_for_status(&world, "no agent answers");
     world.start_agent(&conf);
     assert_eq!(world.status(&["check"]), 13);
-    assert_eq!(world.status(&["exec", "--", "true"]), 13);
+    assert_eq!(
+        world.status(&["exec", "--socket", "agent", "--", "true"]),
+        13
+    );
     world.start_pcscd();
     waiting.ends_well(&world);
     assert_eq!(world.status(&["check"]), 0);

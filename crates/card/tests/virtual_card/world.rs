@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -194,6 +195,7 @@ impl World {
     pub(crate) fn try_unlock(&self, pin: &str) -> Output {
         let file = self.path("pin");
         fs::write(&file, format!("{pin}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         let named = self.named();
         let mut words = vec!["unlock", "--pin-file", file.to_str().unwrap()];
         words.extend(named.iter().map(String::as_str));
