@@ -3,7 +3,7 @@
 use nightlatch_core::settings::caller::AllowedCaller;
 use nightlatch_core::settings::card::CardSettings;
 use nightlatch_sys::peers::PeerCredentials;
-use nightlatch_sys::users::{UserDatabase, is_among};
+use nightlatch_sys::users::{UserDatabase, id_of, is_among};
 
 /// The rules of card.conf.
 #[derive(Clone, Debug)]
@@ -30,6 +30,13 @@ impl AccessRules {
     /// have been made since the agent was started. A database that fails allows nobody.
     pub(crate) fn may_use(&self, peer: &PeerCredentials, database: &impl UserDatabase) -> bool {
         self.may_unlock(peer.user) || is_among(peer, &self.allow, database).unwrap_or(false)
+    }
+
+    /// The users and groups of `allow` that this machine does not have now. A database that fails says nothing about them.
+    pub(crate) fn unknown(&self, database: &impl UserDatabase) -> Vec<AllowedCaller> {
+        let all = self.allow.iter();
+        let unknown = all.filter(|caller| matches!(id_of(caller, database), Ok(None)));
+        unknown.cloned().collect()
     }
 }
 
@@ -84,5 +91,23 @@ mod tests {
         let nobody = AccessRules::new(990, &CardSettings::default());
         let groups = vec![34, 37];
         assert!(!nobody.may_use(&PeerCredentials { user: 34, groups }, &Made));
+    }
+
+    #[test]
+    fn names_that_are_nobodys_are_told_and_those_that_cannot_be_looked_up_are_not() {
+        let user = |name: &str| AllowedCaller::User(name.to_owned());
+        let group = |name: &str| AllowedCaller::Group(name.to_owned());
+        let settings = CardSettings {
+            allow: vec![
+                user("broken"),
+                user("bakcup"),
+                user("backup"),
+                group("backup"),
+                group("operators"),
+            ],
+            ..CardSettings::default()
+        };
+        let unknown = AccessRules::new(1, &settings).unknown(&Made);
+        assert_eq!(unknown, [user("bakcup"), group("backup")]);
     }
 }

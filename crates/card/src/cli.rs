@@ -1,7 +1,7 @@
 //! The command line: parser, help and, by the tests of manuals, the options of the manual page.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -196,9 +196,9 @@ pub(crate) struct ExecOptions {
     #[command(flatten)]
     pub(crate) wait: WaitOption,
 
-    /// The agent's socket, for the command
-    #[arg(long, value_name = "FILE", default_value = AGENT)]
-    pub(crate) socket: PathBuf,
+    /// The agent's socket, for the command. Needed with --control: both are those of one agent [default: /run/nightlatch-card/agent]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) socket: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) control: ControlOptions,
@@ -218,6 +218,20 @@ pub(crate) struct ExecOptions {
 pub(crate) enum Wait {
     AtMost(Duration),
     Forever,
+}
+
+impl ExecOptions {
+    /// The agent's socket. A command must not use another agent than the one whose card was looked at.
+    pub(crate) fn agent(&self) -> Result<&Path, String> {
+        match &self.socket {
+            Some(socket) => Ok(socket),
+            None if self.control.control == Path::new(CONTROL) => Ok(Path::new(AGENT)),
+            None => Err(format!(
+                "expected --socket with --control {}: the agent's socket that belongs to it",
+                self.control.control.display()
+            )),
+        }
+    }
 }
 
 fn wait_or_forever(text: &str) -> Result<Wait, String> {
@@ -272,6 +286,29 @@ mod tests {
         assert_eq!(options.wait.wait, Duration::from_secs(600));
         assert_eq!(options.command, ["rsync", "--wait", "-a"]);
         assert!(wait("soon").is_err());
+        assert_eq!(options.agent(), Ok(Path::new(AGENT)));
+    }
+
+    #[test]
+    fn a_command_uses_the_agent_that_was_asked() {
+        let agent = |words: &[&str]| {
+            let cli = Cli::try_parse_from([&["x", "exec"], words, &["true"]].concat());
+            let CardVerb::Exec(options) = cli.unwrap().verb else {
+                panic!("another verb");
+            };
+            options.agent().map(Path::to_owned)
+        };
+        let error = agent(&["--control", "/run/other"]).unwrap_err();
+        assert!(
+            error.contains("expected --socket with --control /run/other"),
+            "{error}"
+        );
+        let both = agent(&["--control", "/run/other", "--socket", "/run/its"]);
+        assert_eq!(both, Ok(PathBuf::from("/run/its")));
+        assert_eq!(
+            agent(&["--socket", "/run/its"]),
+            Ok(PathBuf::from("/run/its"))
+        );
     }
 
     #[test]

@@ -84,8 +84,13 @@ pub(crate) fn check(options: &CheckOptions) -> Result<u8, Failure> {
 /// Runs a command that uses the agent. Returns only when it could not be run. The first line on standard error says so then: the
 /// command has statuses of its own.
 pub(crate) fn exec(options: &ExecOptions) -> Result<u8, Failure> {
-    let failure = match unlocked(&options.control, options.wait.wait) {
-        Ok(()) => run(options),
+    let agent = options.agent().map_err(|why| Failure::new(EX_USAGE, why));
+    let ready = agent.and_then(|agent| {
+        unlocked(&options.control, options.wait.wait)?;
+        Ok(agent)
+    });
+    let failure = match ready {
+        Ok(agent) => run(options, agent),
         Err(failure) => failure,
     };
     let mut text = format!("nightlatch-card: not run: {failure}\n");
@@ -97,14 +102,12 @@ pub(crate) fn exec(options: &ExecOptions) -> Result<u8, Failure> {
     Ok(failure.exit())
 }
 
-fn run(options: &ExecOptions) -> Failure {
+fn run(options: &ExecOptions, agent: &Path) -> Failure {
     let Some((program, arguments)) = options.command.split_first() else {
         return Failure::new(EX_USAGE, "expected a command");
     };
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env("SSH_AUTH_SOCK", &options.socket);
+    command.args(arguments).env("SSH_AUTH_SOCK", agent);
     let error = command.exec();
     let exit = match error.kind() {
         io::ErrorKind::NotFound => NOT_THERE,
@@ -240,7 +243,7 @@ fn exchange(
     pin: Option<&Secret>,
 ) -> Result<String, Failure> {
     let shown = control.display();
-    let mut stream = UnixStream::connect(control).map_err(|error| {
+    let stream = UnixStream::connect(control).map_err(|error| {
         let exit = match error.kind() {
             io::ErrorKind::PermissionDenied => EX_NOPERM,
             _ => StateWord::NoService.exit(),
@@ -254,13 +257,13 @@ fn exchange(
         ControlRequest::Lock | ControlRequest::Unlock { .. } => ANSWER,
     };
     let until = clock::now().mono.after(limit);
-    let mut talk = || {
+    let talk = || {
         stream.set_write_timeout(Some(limit))?;
-        stream.write_all(format!("{request}\n").as_bytes())?;
-        if let Some(pin) = pin {
-            stream.write_all(pin.expose())?;
+        match send(&stream, request, pin) {
+            // The agent answers those who may not do this before they have sent all.
+            Err(error) if is_closed(&error) => {}
+            sent => sent?,
         }
-        stream.shutdown(Shutdown::Write)?;
         read_answer(&stream, until)
     };
     let text = talk().map_err(|error| {
@@ -288,6 +291,22 @@ fn exchange(
     }
 }
 
+fn send(mut stream: &UnixStream, request: &ControlRequest, pin: Option<&Secret>) -> io::Result<()> {
+    stream.write_all(format!("{request}\n").as_bytes())?;
+    if let Some(pin) = pin {
+        stream.write_all(pin.expose())?;
+    }
+    stream.shutdown(Shutdown::Write)
+}
+
+/// True when the agent has closed the connection.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected
+    )
+}
+
 fn read_answer(mut stream: &UnixStream, until: Monotonic) -> io::Result<String> {
     let mut answer = Vec::new();
     let mut part = [0; 1024];
@@ -298,6 +317,8 @@ fn read_answer(mut stream: &UnixStream, until: Monotonic) -> io::Result<String> 
             Ok(0) => break,
             Ok(read) => answer.extend_from_slice(&part[..read]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // It was closed with a part of the request unread.
+            Err(error) if is_closed(&error) && !answer.is_empty() => break,
             Err(error) => return Err(error),
         }
     }
@@ -353,6 +374,21 @@ mod tests {
         });
         let waited = unlocked(&options, Duration::from_secs(60));
         assert!(waited.is_ok(), "{waited:?}");
+    }
+
+    #[test]
+    fn an_answer_before_the_request_was_read_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = listen(folder.path(), |_, mut stream| {
+            let _ = stream.write_all(b"not-allowed user 7 may not do this\n");
+        });
+        for pin in [None, Some(Secret::new(b"123456".to_vec()))] {
+            let request = ControlRequest::Lock;
+            let answered = call(&options.control, &request, pin.as_ref()).unwrap();
+            assert_eq!(answered.word, AnswerWord::NotAllowed);
+        }
+        let failure = unlocked(&options, Duration::ZERO).unwrap_err();
+        assert_eq!(failure.exit(), EX_NOPERM);
     }
 
     #[test]

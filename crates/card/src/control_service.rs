@@ -15,7 +15,7 @@ use nightlatch_sys::peers::PeerCredentials;
 use nightlatch_sys::users::SystemUsers;
 use zeroize::Zeroizing;
 
-use crate::access::AccessRules;
+use crate::admission::{Admission, Newcomer, NotAdmitted};
 use crate::board::Board;
 use crate::card_lock::CardState;
 use crate::control::{AnswerWord, ControlAnswer, ControlRequest, MAX_LINE};
@@ -24,7 +24,6 @@ use crate::named_card::WrongCard;
 use crate::policy::SigningPolicy;
 use crate::report::{Sentence, StatusReport};
 use crate::session::NotTried;
-use crate::slots::{Slot, Slots};
 use crate::worker::{GivenPin, Order, UnlockEnd};
 
 /// Time for a caller to send its line and its PIN, and to take the answer.
@@ -44,9 +43,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct ControlService {
     pub(crate) board: Arc<Board>,
     pub(crate) orders: SyncSender<Order>,
-    pub(crate) access: AccessRules,
     pub(crate) policy: Arc<SigningPolicy>,
-    pub(crate) slots: Slots,
+    pub(crate) admission: Admission,
 }
 
 impl ControlService {
@@ -55,14 +53,14 @@ impl ControlService {
         loop {
             let accepted = listener.accept().and_then(|(stream, _)| {
                 let peer = PeerCredentials::of(&stream)?;
-                let Some(slot) = self.take(peer.user, &stream)? else {
+                let Some(newcomer) = self.admission.begin(peer.user, &stream)? else {
                     return Ok(());
                 };
                 let service = Arc::clone(self);
                 let thread = thread::Builder::new().name("caller".to_owned());
                 thread.spawn(move || {
                     // A caller that goes away misses its answer.
-                    let _ = service.serve(stream, &peer, &slot);
+                    let _ = service.serve(stream, &peer, newcomer);
                 })?;
                 Ok(())
             });
@@ -73,48 +71,61 @@ impl ControlService {
         }
     }
 
-    fn take(&self, user: u32, stream: &UnixStream) -> io::Result<Option<Slot>> {
-        let is_trusted = self.access.may_unlock(user);
-        Ok(self.slots.take(user, is_trusted, stream.try_clone()?))
-    }
-
-    fn serve(&self, mut stream: UnixStream, peer: &PeerCredentials, slot: &Slot) -> io::Result<()> {
+    fn serve(
+        &self,
+        mut stream: UnixStream,
+        peer: &PeerCredentials,
+        mut newcomer: Newcomer,
+    ) -> io::Result<()> {
+        let slot = match self.admission.finish(&mut newcomer, peer, &SystemUsers) {
+            Ok(slot) => slot,
+            // Nothing is read: it could take its time to send it.
+            Err(NotAdmitted::NotAllowed) => {
+                return write_all(&mut stream, not_allowed(peer.user).as_bytes(), CALLER);
+            }
+            Err(NotAdmitted::TooMany) => return Ok(()),
+        };
+        drop(newcomer);
         let line = read_line(&mut stream, MAX_LINE, CALLER)?;
         // Until here it makes room for others.
         slot.set_idle(false);
         let request = ControlRequest::parse(&line).ok_or(io::ErrorKind::InvalidData)?;
         let answer = match request {
-            ControlRequest::Status if self.access.may_use(peer, &SystemUsers) => {
+            ControlRequest::Status => {
                 let now = clock::now().wall;
                 let policy = self.policy.report(now, clock::known_ahead_of_utc(now));
                 StatusReport::new(&self.board.read(), policy).lines()
             }
-            ControlRequest::Lock if self.access.may_unlock(peer.user) => {
-                format!("{}\n", self.lock(peer.user))
-            }
-            ControlRequest::Unlock { by, length, named } if self.access.may_unlock(peer.user) => {
+            // The PIN of one who may not unlock is not waited for.
+            _ if !self.admission.access().may_unlock(peer.user) => not_allowed(peer.user),
+            ControlRequest::Lock => format!("{}\n", self.lock(peer.user)),
+            ControlRequest::Unlock { by, length, named } => {
                 let mut pin = Zeroizing::new(vec![0; length]);
                 read_exact(&mut stream, &mut pin, CALLER)?;
                 let pin = Secret::new(std::mem::take(&mut *pin));
                 format!("{}\n", self.unlock(GivenPin { pin, by, named }, peer.user))
-            }
-            refused => {
-                if let ControlRequest::Unlock { length, .. } = refused {
-                    // To close a socket with unread bytes would drop the answer.
-                    read_exact(&mut stream, &mut Zeroizing::new(vec![0; length]), CALLER)?;
-                }
-                let text = format!("user {} may not do this", peer.user);
-                format!("{}\n", ControlAnswer::new(AnswerWord::NotAllowed, text))
             }
         };
         write_all(&mut stream, answer.as_bytes(), CALLER)
     }
 
     fn lock(&self, user: u32) -> ControlAnswer {
+        let had_card = self.board.last().card_is_there();
         let (reply, done) = sync_channel(1);
         let queued = self.orders.try_send(Order::Lock { reply });
         if queued.is_err() || done.recv_timeout(CARD).is_err() {
             return ControlAnswer::new(AnswerWord::Busy, "the card does not answer");
+        }
+        let after = self.board.last();
+        if had_card && !after.card_is_there() {
+            log::alarm(&format!(
+                "user {user} locks the card, and it was not reset; its PIN is forgotten"
+            ));
+            let text = format!(
+                "the PIN is forgotten, but the card was not reset: {}; take it out to be sure that it is locked",
+                Sentence(&after)
+            );
+            return ControlAnswer::new(AnswerWord::Failed, text);
         }
         log::info(&format!("locked by user {user}"));
         ControlAnswer::new(AnswerWord::Done, "")
@@ -152,6 +163,11 @@ impl ControlService {
     }
 }
 
+fn not_allowed(user: u32) -> String {
+    let text = format!("user {user} may not do this");
+    format!("{}\n", ControlAnswer::new(AnswerWord::NotAllowed, text))
+}
+
 const fn answer_word(end: &UnlockEnd) -> AnswerWord {
     match end {
         UnlockEnd::Unlocked => AnswerWord::Done,
@@ -181,5 +197,90 @@ const fn word(end: &UnlockEnd) -> &'static str {
         UnlockEnd::Rejected(_) => "the card has refused it",
         UnlockEnd::NotTried(_) => "it was not tried",
         UnlockEnd::Failed(_) => "the card has failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::sync::mpsc::Receiver;
+
+    use nightlatch_core::settings::card::CardSettings;
+
+    use super::*;
+    use crate::access::AccessRules;
+    use crate::board::BoardState;
+    use crate::card_data::Touch;
+    use crate::card_lock::{LockReason, NoCard};
+
+    /// The agent's own user. No user of the machine has this number.
+    const OWN: u32 = 4_000_000;
+    const STRANGER: u32 = 4_000_001;
+
+    fn service() -> (Arc<ControlService>, Receiver<Order>) {
+        let settings = CardSettings::default();
+        let (orders, received) = sync_channel(4);
+        let service = ControlService {
+            board: Arc::new(Board::new()),
+            orders,
+            policy: Arc::new(SigningPolicy::new(&settings, OWN, || None)),
+            admission: Admission::new(AccessRules::new(OWN, &settings)),
+        };
+        (Arc::new(service), received)
+    }
+
+    /// Connects a caller that has sent `sent` so far.
+    fn connect(service: &Arc<ControlService>, user: u32, sent: &str) -> UnixStream {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let newcomer = service.admission.begin(user, &ours).unwrap().unwrap();
+        theirs.write_all(sent.as_bytes()).unwrap();
+        let service = Arc::clone(service);
+        let groups = Vec::new();
+        thread::spawn(move || service.serve(ours, &PeerCredentials { user, groups }, newcomer));
+        // Less than a caller has to send its PIN.
+        theirs.set_read_timeout(Some(CALLER / 2)).unwrap();
+        theirs
+    }
+
+    #[test]
+    fn one_who_may_not_use_the_card_is_answered_at_once() {
+        let (service, _orders) = service();
+        for sent in ["", "status\n", "unlock person 6\n"] {
+            let mut caller = connect(&service, STRANGER, sent);
+            let mut answer = vec![0; MAX_LINE];
+            let length = caller.read(&mut answer).unwrap();
+            let expected = format!("not-allowed user {STRANGER} may not do this\n");
+            assert_eq!(answer[..length], *expected.as_bytes(), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_lock_without_a_reset_is_told() {
+        let (service, orders) = service();
+        let state = |state| BoardState {
+            state,
+            ..BoardState::clone(&service.board.last())
+        };
+        let locked = CardState::Locked(LockReason::Person);
+        let unlocked = CardState::Unlocked(Touch::Off);
+        for (before, after, word) in [
+            (unlocked, locked, AnswerWord::Done),
+            (unlocked, CardState::NoService, AnswerWord::Failed),
+            (
+                CardState::NoCard(NoCard::Missing),
+                CardState::NoCard(NoCard::Missing),
+                AnswerWord::Done,
+            ),
+        ] {
+            service.board.write(state(before));
+            let called = Arc::clone(&service);
+            let caller = thread::spawn(move || called.lock(0));
+            let Ok(Order::Lock { reply }) = orders.recv() else {
+                panic!("another order");
+            };
+            service.board.write(state(after));
+            reply.send(()).unwrap();
+            assert_eq!(caller.join().unwrap().word, word, "{before:?} {after:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod admission;
 pub mod agent_protocol;
 mod apdu;
 mod authorized_line;

@@ -61,7 +61,7 @@ impl StateWord {
             Self::Locked => Some("unlock it with `nightlatch card unlock`"),
             Self::NoCard => Some("`nightlatch card status` says what is missing"),
             Self::TooFewTries => Some(
-                "unblock the PIN with the admin PIN or the reset code: `gpg --card-edit`, while nightlatch-card is stopped",
+                "unblock the PIN with the admin PIN or the reset code: `systemctl stop nightlatch-card.socket nightlatch-card-control.socket nightlatch-card`, `gpg --card-edit`, then start both sockets",
             ),
             Self::NoService => Some("start it with `systemctl start pcscd.socket`"),
             Self::NeedsTouch => Some(

@@ -14,7 +14,7 @@ use nightlatch_sys::local_stream::{read_exact, write_all};
 use nightlatch_sys::peers::{PeerCredentials, PeerProcess};
 use nightlatch_sys::users::SystemUsers;
 
-use crate::access::AccessRules;
+use crate::admission::{Admission, Newcomer, NotAdmitted};
 use crate::agent_protocol::{AgentAnswer, AgentRequest, MAX_FRAME, SessionBind, SignRequest};
 use crate::binds::ClientBinds;
 use crate::board::Board;
@@ -26,7 +26,7 @@ use crate::policy::{PolicyRefusal, SigningPolicy, proved_host};
 use crate::purpose::{Purpose, UnknownPurpose};
 use crate::repeats::Repeats;
 use crate::report::Sentence;
-use crate::slots::{Slot, Slots};
+use crate::slots::Slot;
 use crate::worker::{Order, SignOrder, SignRefusal};
 
 /// Time for a signature. A job must fail, not hang, when the card or its reader hangs.
@@ -46,11 +46,8 @@ const STACK: usize = 256 * 1024;
 pub(crate) struct Service {
     pub(crate) board: Arc<Board>,
     pub(crate) orders: SyncSender<Order>,
-    pub(crate) access: AccessRules,
     pub(crate) policy: Arc<SigningPolicy>,
-    pub(crate) slots: Slots,
-    /// Clients whose user is being looked up. One that may not use the card takes no place of those who may.
-    pub(crate) newcomers: Slots,
+    pub(crate) admission: Admission,
     pub(crate) refused: Mutex<Repeats<u32>>,
     /// Binds that were refused, which a user can cause as often as it likes.
     pub(crate) refused_binds: Mutex<Repeats<u32>>,
@@ -108,11 +105,7 @@ impl Service {
     }
 
     fn start(self: &Arc<Self>, stream: UnixStream, peer: PeerCredentials) -> io::Result<()> {
-        let is_trusted = self.access.may_unlock(peer.user);
-        let newcomer = self
-            .newcomers
-            .take(peer.user, is_trusted, stream.try_clone()?);
-        let Some(newcomer) = newcomer else {
+        let Some(newcomer) = self.admission.begin(peer.user, &stream)? else {
             self.log_refused(peer.user, "has too many clients");
             return Ok(());
         };
@@ -124,22 +117,22 @@ impl Service {
         Ok(())
     }
 
-    fn serve(&self, mut stream: UnixStream, peer: &PeerCredentials, newcomer: Slot) {
-        if !self.access.may_use(peer, &SystemUsers) {
-            self.log_refused(
-                peer.user,
-                "may not use the card: name it, or a group of it, in `allow` of card.conf",
-            );
-            return;
-        }
-        let is_trusted = self.access.may_unlock(peer.user);
-        let Ok(copy) = stream.try_clone() else {
-            return;
+    fn serve(&self, mut stream: UnixStream, peer: &PeerCredentials, mut newcomer: Newcomer) {
+        let slot = match self.admission.finish(&mut newcomer, peer, &SystemUsers) {
+            Ok(slot) => slot,
+            Err(NotAdmitted::NotAllowed) => {
+                self.log_refused(
+                    peer.user,
+                    "may not use the card: name it, or a group of it, in `allow` of card.conf",
+                );
+                return;
+            }
+            Err(NotAdmitted::TooMany) => {
+                self.log_refused(peer.user, "has too many clients");
+                return;
+            }
         };
-        let Some(slot) = self.slots.take(peer.user, is_trusted, copy) else {
-            self.log_refused(peer.user, "has too many clients");
-            return;
-        };
+        // It has a copy of the connection, which would keep that open.
         drop(newcomer);
         // A client that goes away, or is too slow, ends its own thread only.
         let client = Client {

@@ -13,12 +13,17 @@ const MAX_CLIENTS: usize = 400;
 /// The greatest number of clients of one user.
 const MAX_OF_USER: usize = 256;
 
+/// The greatest number of threads of one user that look the user up. Four users are needed to have all.
+pub(crate) const MAX_NEWCOMERS_OF_USER: usize = 100;
+
 /// All clients.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Slots(Arc<Mutex<Clients>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Clients {
+    /// The greatest number of one user.
+    max_of_user: usize,
     next: u64,
     by_number: BTreeMap<u64, Client>,
 }
@@ -39,7 +44,26 @@ pub(crate) struct Slot {
     number: u64,
 }
 
+impl Default for Slots {
+    fn default() -> Self {
+        Self::new(MAX_OF_USER)
+    }
+}
+
 impl Slots {
+    fn new(max_of_user: usize) -> Self {
+        Self(Arc::new(Mutex::new(Clients {
+            max_of_user,
+            next: 0,
+            by_number: BTreeMap::new(),
+        })))
+    }
+
+    /// For clients whose user is being looked up.
+    pub(crate) fn for_newcomers() -> Self {
+        Self::new(MAX_NEWCOMERS_OF_USER)
+    }
+
     fn clients(&self) -> MutexGuard<'_, Clients> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -47,7 +71,7 @@ impl Slots {
     /// Room for a client; `None` when there is none. `is_trusted` is true for root and the agent's own user.
     pub(crate) fn take(&self, user: u32, is_trusted: bool, stream: UnixStream) -> Option<Slot> {
         let mut clients = self.clients();
-        let made = if clients.of(user) >= MAX_OF_USER {
+        let made = if clients.of(user) >= clients.max_of_user {
             clients.close_one(user, false)
         } else if clients.by_number.len() >= MAX_CLIENTS {
             clients.make_room(user, is_trusted)

@@ -13,11 +13,13 @@ use std::time::Duration;
 use nightlatch_console::failure::{EX_CONFIG, EX_NOINPUT, EX_OSERR, EX_SOFTWARE, Failure};
 use nightlatch_core::settings::card::{self, CardSettings};
 use nightlatch_sys::signals::{EndSignals, Signal, die_of};
+use nightlatch_sys::users::SystemUsers;
 use nightlatch_sys::{clock, memory};
 use rustix::event::{PollFd, PollFlags, poll};
 use sd_notify::NotifyState;
 
 use crate::access::AccessRules;
+use crate::admission::Admission;
 use crate::board::Board;
 use crate::cli::{AgentOptions, CONFIG};
 use crate::control_service::ControlService;
@@ -26,7 +28,6 @@ use crate::pcsc_readers::{self, PcscReaders};
 use crate::pcscd_access::{self, PcscdAccess};
 use crate::policy::SigningPolicy;
 use crate::service::Service;
-use crate::slots::Slots;
 use crate::sockets::Sockets;
 use crate::usual_hosts_file::UsualHostsFile;
 use crate::worker::{Order, Worker, WorkerEnd};
@@ -60,6 +61,8 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
     let sockets = Sockets::open(options)?;
     let own = rustix::process::geteuid().as_raw();
     let access = AccessRules::new(own, &settings);
+    let for_warning = access.clone();
+    spawn("users", move || warn_of_unknown_callers(&for_warning))?;
     let policy = Arc::new(SigningPolicy::new(&settings, own, usual_hosts));
     let board = Arc::new(Board::new());
     let (orders, received) = sync_channel(QUEUE);
@@ -81,10 +84,8 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
     let service = Arc::new(Service {
         board: Arc::clone(&board),
         orders: orders.clone(),
-        access: access.clone(),
         policy: Arc::clone(&policy),
-        slots: Slots::default(),
-        newcomers: Slots::default(),
+        admission: Admission::new(access.clone()),
         refused: Mutex::default(),
         refused_binds: Mutex::default(),
     });
@@ -92,9 +93,8 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
     let control = Arc::new(ControlService {
         board,
         orders: orders.clone(),
-        access,
         policy,
-        slots: Slots::default(),
+        admission: Admission::new(access),
     });
     spawn("control", move || control.accept_all(&sockets.control))?;
     notify(NotifyState::Ready);
@@ -108,6 +108,15 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
     match signal {
         Signal::Terminate => Ok(0),
         signal => die_of(signal),
+    }
+}
+
+/// Says which names in `allow` are nobody's. In a thread of its own: a user database may take long.
+fn warn_of_unknown_callers(access: &AccessRules) {
+    for caller in access.unknown(&SystemUsers) {
+        log::info(&format!(
+            "card.conf: allow: this machine has no {caller} now, and nobody is allowed by that word"
+        ));
     }
 }
 
@@ -187,7 +196,10 @@ fn read_settings(path: &Path) -> Result<CardSettings, Failure> {
         }
         Err(errors) => {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Err(Failure::new(EX_CONFIG, errors.join("\n")).hint("see nightlatch-card(1)"))
+            // A client that waits has systemd start it again and again, until the start limit.
+            Err(Failure::new(EX_CONFIG, errors.join("\n")).hint(format!(
+                "mend {shown}, see card.conf(5); then `systemctl reset-failed nightlatch-card` and `systemctl restart nightlatch-card`"
+            )))
         }
     }
 }

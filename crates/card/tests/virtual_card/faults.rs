@@ -30,7 +30,7 @@ fn each_state_has_its_exit_status() {
         said.contains("hint: unlock it with `nightlatch card unlock`"),
         "{said}"
     );
-    let not_run = world.run(&["exec", "--", "true"]);
+    let not_run = world.run(&["exec", "--socket", "agent", "--", "true"]);
     assert_eq!(not_run.status.code(), Some(10));
     let said = String::from_utf8(not_run.stderr).unwrap();
     assert!(said.starts_with("nightlatch-card: not run: "), "{said}");
@@ -38,8 +38,14 @@ fn each_state_has_its_exit_status() {
     let unlocked = world.run(&["check"]);
     assert_eq!(unlocked.status.code(), Some(0));
     assert!(unlocked.stdout.is_empty() && unlocked.stderr.is_empty());
-    assert_eq!(world.status(&["exec", "--", "sh", "-c", "exit 42"]), 42);
-    assert_eq!(world.status(&["exec", "--", "/nonexistent"]), 127);
+    assert_eq!(
+        world.status(&["exec", "--socket", "agent", "--", "sh", "-c", "exit 42"]),
+        42
+    );
+    assert_eq!(
+        world.status(&["exec", "--socket", "agent", "--", "/nonexistent"]),
+        127
+    );
     assert_eq!(world.status(&["lock"]), 0);
     assert_eq!(world.status(&["check"]), 10);
     world.kill_agent();
@@ -238,19 +244,18 @@ fn users_that_are_not_named_neither_list_nor_unlock() {
     let (agent, control) = (agent.to_str().unwrap(), control.to_str().unwrap());
     let program = world.path("program");
     let program = program.to_str().unwrap();
-    std::fs::write(world.path("pin"), PIN).unwrap();
-    std::fs::set_permissions(world.path("pin"), Permissions::from_mode(0o644)).unwrap();
-    let pin = world.path("pin");
-    let pin = pin.to_str().unwrap();
+    let pin = world.path("given");
+    std::fs::write(&pin, PIN).unwrap();
     let as_user = |user: &str, command: &[&str]| {
         let mut run = Command::new("setpriv");
         run.args(["--reuid", user, "--regid", "65534", "--clear-groups"]);
         run.args(command).env("SSH_AUTH_SOCK", agent);
+        run.stdin(std::fs::File::open(&pin).unwrap());
         run.output().unwrap()
     };
     let list = ["ssh-add", "-l"];
     let check = [program, "check", "--control", control];
-    let unlock = [program, "unlock", "--control", control, "--pin-file", pin];
+    let unlock = [program, "unlock", "--control", control, "--pin-file", "-"];
     let lock = [program, "lock", "--control", control];
     let named = as_user("65534", &list);
     assert!(named.status.success(), "{named:?}");
