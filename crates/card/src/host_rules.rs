@@ -56,10 +56,16 @@ pub(crate) enum HostRefusal {
 /// The kind of a refusal: the same user is told of each kind once in a while.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum HostRefusalKind {
+    NotBound,
+    RefusedBind,
+    Forwarding,
+    /// Another session, or another host key in it.
     Session,
     UnknownKey,
     Revoked,
-    Certificate,
+    /// Out of its time.
+    CertificateTime,
+    CertificateHost,
     OtherUser,
     KnownHosts,
 }
@@ -67,10 +73,22 @@ pub(crate) enum HostRefusalKind {
 impl HostRefusal {
     pub(crate) const fn kind(&self) -> HostRefusalKind {
         match self {
-            Self::Session(_) => HostRefusalKind::Session,
+            Self::Session(NotInSession::NotBound) => HostRefusalKind::NotBound,
+            Self::Session(NotInSession::Refused(_)) => HostRefusalKind::RefusedBind,
+            Self::Session(NotInSession::Forwarding(_)) => HostRefusalKind::Forwarding,
+            Self::Session(NotInSession::OtherSession | NotInSession::OtherHostKey(_)) => {
+                HostRefusalKind::Session
+            }
             Self::UnknownKey(_) => HostRefusalKind::UnknownKey,
             Self::Revoked(_) => HostRefusalKind::Revoked,
-            Self::Certificate { .. } => HostRefusalKind::Certificate,
+            Self::Certificate {
+                why: NotCertified::NotYet | NotCertified::Expired,
+                ..
+            } => HostRefusalKind::CertificateTime,
+            Self::Certificate {
+                why: NotCertified::OtherHost { .. },
+                ..
+            } => HostRefusalKind::CertificateHost,
             Self::OtherUser { .. } => HostRefusalKind::OtherUser,
             Self::KnownHosts(_) => HostRefusalKind::KnownHosts,
         }

@@ -70,7 +70,7 @@ mod tests {
             (b" 123456", PinTextFault::Space),
             ("123456\u{a0}".as_bytes(), PinTextFault::Space),
             (b"123456\t", PinTextFault::Control(9)),
-            (b"123\0456", PinTextFault::Nul),
+            (b"123\x00456", PinTextFault::Nul),
             (b"123\x1b[A456", PinTextFault::Control(0x1b)),
             (b"1234567\x7f", PinTextFault::Control(0x7f)),
             ("123\u{9b}456".as_bytes(), PinTextFault::Control(0x9b)),

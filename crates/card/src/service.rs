@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use nightlatch_core::time::Monotonic;
 use nightlatch_sys::clock;
 use nightlatch_sys::local_stream::{read_exact, write_all};
 use nightlatch_sys::peers::{PeerCredentials, PeerProcess};
@@ -19,7 +20,7 @@ use crate::agent_protocol::{AgentAnswer, AgentRequest, MAX_FRAME, SessionBind, S
 use crate::binds::ClientBinds;
 use crate::board::Board;
 use crate::card_lock::CardState;
-use crate::host_rules::LoginHost;
+use crate::host_rules::{HostRefusalKind, LoginHost};
 use crate::key::{AuthKey, SignFault, SignInput};
 use crate::log;
 use crate::policy::{PolicyRefusal, SigningPolicy, proved_host};
@@ -49,6 +50,7 @@ pub(crate) struct Service {
     pub(crate) policy: Arc<SigningPolicy>,
     pub(crate) admission: Admission,
     pub(crate) refused: Mutex<Repeats<u32>>,
+    pub(crate) refused_signatures: Mutex<Repeats<(u32, RefusalKind)>>,
     /// Binds that were refused, which a user can cause as often as it likes.
     pub(crate) refused_binds: Mutex<Repeats<u32>>,
 }
@@ -86,6 +88,41 @@ enum Refusal {
     Input(#[from] SignFault),
     #[error(transparent)]
     Card(#[from] SignRefusal),
+}
+
+/// A user causes one line of the log for each kind in a while.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum RefusalKind {
+    NotUnlocked,
+    OtherKey,
+    Purpose,
+    Namespace,
+    Hours,
+    Host(HostRefusalKind),
+    Input,
+    Card,
+}
+
+impl Refusal {
+    const fn kind(&self) -> RefusalKind {
+        match self {
+            Self::NotUnlocked(_) => RefusalKind::NotUnlocked,
+            Self::OtherKey => RefusalKind::OtherKey,
+            Self::Purpose(_) => RefusalKind::Purpose,
+            Self::Policy(PolicyRefusal::Namespace(_)) => RefusalKind::Namespace,
+            Self::Policy(PolicyRefusal::Hours(_)) => RefusalKind::Hours,
+            Self::Policy(PolicyRefusal::Host(host)) => RefusalKind::Host(host.kind()),
+            Self::Input(_) => RefusalKind::Input,
+            Self::Card(_) => RefusalKind::Card,
+        }
+    }
+}
+
+/// How a request to sign has ended, for the log.
+struct SignEnd {
+    purpose: Result<Purpose, UnknownPurpose>,
+    /// The host of a login, if the client has proved it.
+    end: Result<Option<LoginHost>, Refusal>,
 }
 
 impl Service {
@@ -171,37 +208,40 @@ impl Service {
             read_exact(stream, &mut frame, FRAME)?;
             let request = AgentRequest::parse(&frame)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            let answer = self.answer(&request, &mut client);
-            write_all(stream, &answer.frame(), FRAME)?;
+            let (answer, end) = self.answer(&request, &mut client);
+            let written = write_all(stream, &answer.frame(), FRAME);
+            // A log that takes its time keeps no client waiting. A client that has gone away has its line too.
+            if let Some(end) = end {
+                self.tell(&end, &client);
+            }
+            written?;
             slot.set_idle(true);
         }
     }
 
-    fn answer(&self, request: &AgentRequest, client: &mut Client) -> AgentAnswer {
+    fn answer(
+        &self,
+        request: &AgentRequest,
+        client: &mut Client,
+    ) -> (AgentAnswer, Option<SignEnd>) {
         match request {
             AgentRequest::List => {
                 let board = self.board.read();
                 let keys = board.card.iter();
                 let keys =
                     keys.map(|card| (card.key.blob(), format!("card {}", card.aid.serial())));
-                AgentAnswer::Identities(keys.collect())
+                (AgentAnswer::Identities(keys.collect()), None)
             }
             AgentRequest::Sign(request) => {
                 let purpose = Purpose::parse(&request.data);
-                match self.sign(request, &purpose, client) {
-                    Ok((signature, host)) => {
-                        let what = SignedFor(purpose.as_ref().ok(), host.as_ref());
-                        log::info(&format!("signed for {client}{what}"));
-                        AgentAnswer::Signature(signature)
-                    }
-                    Err(refusal) => {
-                        self.tell_refusal(&purpose, &refusal, client);
-                        AgentAnswer::Failure
-                    }
-                }
+                let (answer, end) = match self.sign(request, &purpose, client) {
+                    Ok((signature, host)) => (AgentAnswer::Signature(signature), Ok(host)),
+                    Err(refusal) => (AgentAnswer::Failure, Err(refusal)),
+                };
+                (answer, Some(SignEnd { purpose, end }))
             }
-            AgentRequest::SessionBind(bind) => self.bind(bind, client),
-            AgentRequest::Other(_) => AgentAnswer::Failure,
+            AgentRequest::SessionBind(bind) => (self.bind(bind, client), None),
+            AgentRequest::Other(_) => (AgentAnswer::Failure, None),
         }
     }
 
@@ -219,19 +259,31 @@ impl Service {
         AgentAnswer::Failure
     }
 
-    fn tell_refusal(
-        &self,
-        purpose: &Result<Purpose, UnknownPurpose>,
-        refusal: &Refusal,
-        client: &Client,
-    ) {
-        let purpose = purpose.as_ref().ok();
-        let host = purpose.and_then(|purpose| proved_host(purpose, &client.binds));
-        let what = SignedFor(purpose, host.as_ref());
-        log::info(&format!("refused a signature to {client}{what}: {refusal}"));
+    fn tell(&self, end: &SignEnd, client: &Client) {
+        let purpose = end.purpose.as_ref().ok();
+        let refusal = match &end.end {
+            Ok(host) => {
+                let what = SignedFor(purpose, host.as_ref());
+                log::info(&format!("signed for {client}{what}"));
+                return;
+            }
+            Err(refusal) => refusal,
+        };
+        if self.is_new_refusal(client.user, refusal.kind(), clock::now().mono) {
+            let host = purpose.and_then(|purpose| proved_host(purpose, &client.binds));
+            let what = SignedFor(purpose, host.as_ref());
+            log::info(&format!("refused a signature to {client}{what}: {refusal}"));
+        }
         if let Refusal::Policy(refusal) = refusal {
             self.policy.refused(client.user, refusal, clock::now().mono);
         }
+    }
+
+    /// A user can cause refusals as often as it likes, and must not fill the log.
+    fn is_new_refusal(&self, user: u32, kind: RefusalKind, now: Monotonic) -> bool {
+        let refused = self.refused_signatures.lock();
+        let mut refused = refused.unwrap_or_else(PoisonError::into_inner);
+        refused.is_new((user, kind), now)
     }
 
     /// A signature, and the host of a login if the client has proved it.

@@ -87,6 +87,7 @@ pub(crate) fn run(options: &AgentOptions) -> Result<u8, Failure> {
         policy: Arc::clone(&policy),
         admission: Admission::new(access.clone()),
         refused: Mutex::default(),
+        refused_signatures: Mutex::default(),
         refused_binds: Mutex::default(),
     });
     spawn("agent", move || service.accept_all(&sockets.agent))?;

@@ -237,6 +237,12 @@ impl World {
         assert!(output.status.success(), "{output:?}");
     }
 
+    /// Waits for a text in the log: the agent answers before it writes there.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        self.wait(text, || self.log().contains(text));
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap()
     }
