@@ -205,7 +205,9 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::sync::mpsc::Receiver;
 
+    use nightlatch_core::settings::caller::AllowedCaller;
     use nightlatch_core::settings::card::CardSettings;
+    use nightlatch_sys::users::UserDatabase as _;
 
     use super::*;
     use crate::access::AccessRules;
@@ -217,8 +219,12 @@ mod tests {
     const OWN: u32 = 4_000_000;
     const STRANGER: u32 = 4_000_001;
 
+    /// `nobody`, whom every machine has, may use the card.
     fn service() -> (Arc<ControlService>, Receiver<Order>) {
-        let settings = CardSettings::default();
+        let settings = CardSettings {
+            allow: vec![AllowedCaller::User("nobody".to_owned())],
+            ..CardSettings::default()
+        };
         let (orders, received) = sync_channel(4);
         let service = ControlService {
             board: Arc::new(Board::new()),
@@ -252,6 +258,23 @@ mod tests {
             let expected = format!("not-allowed user {STRANGER} may not do this\n");
             assert_eq!(answer[..length], *expected.as_bytes(), "{sent}");
         }
+    }
+
+    #[test]
+    fn the_pin_of_one_who_may_use_the_card_and_not_unlock_it_is_not_waited_for() {
+        let (service, _orders) = service();
+        let nobody = SystemUsers.user_id("nobody").unwrap().unwrap();
+        let mut caller = connect(&service, nobody, "unlock person 6\n");
+        let mut answer = String::new();
+        caller.read_to_string(&mut answer).unwrap();
+        assert_eq!(
+            answer,
+            format!("not-allowed user {nobody} may not do this\n")
+        );
+        let mut caller = connect(&service, nobody, "status\n");
+        answer.clear();
+        caller.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("state no-service\n"), "{answer}");
     }
 
     #[test]
