@@ -123,7 +123,7 @@ pub(crate) struct PubkeyOptions {
 
 #[derive(Args, Debug)]
 pub(crate) struct UnlockOptions {
-    /// Read the PIN from this file, without a line feed at its end; - is standard input
+    /// Read the PIN from this file, which its owner alone can read; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "credential")]
     pub(crate) pin_file: Option<PathBuf>,
 
