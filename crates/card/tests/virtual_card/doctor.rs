@@ -111,7 +111,7 @@ fn a_card_that_another_program_holds_is_told() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    world.wait("the other agent", || world.path("other").exists());
+    world.wait("the other agent", || world.status(&["check"]) == 10);
     fs::remove_file(world.path("control")).unwrap();
     world.start_agent("");
     let held = world.doctor(&[]);
