@@ -12,7 +12,8 @@ use nightlatch_ssh::known_hosts::KnownHosts;
 use nightlatch_ssh::verify_by_any;
 
 /// A key that no input has the private half of.
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqGYmuIYC3eGQXO4SHTPNyD54K+fXG8vHPqsSVNvHkk";
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqGYmuIYC3eGQXO4SHTPNyD54K+fXG8vHPqsSVNvHkk";
 
 fuzz_target!(|bytes: &[u8]| {
     let key: HostKey = KEY.parse().unwrap();
