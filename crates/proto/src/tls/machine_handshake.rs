@@ -91,7 +91,7 @@ pub(super) enum KeyRequest {
 
 /// The cryptography that a priority leaves, in the order in which a machine takes what the server offers: ChaCha20-Poly1305 first,
 /// whose hash is SHA-256. A handshake encrypts some hundred bytes and hashes in some hundred steps, so that the hash decides:
-/// with SHA-384 a server's side of it costs a quarter more (docs/decisions/0030-tls-library.md).
+/// with SHA-384 a server's side of it costs a sixth more (docs/decisions/0030-tls-library.md).
 fn machine_provider(priority: &Priority) -> Arc<CryptoProvider> {
     let mut provider = Arc::unwrap_or_clone(provider(priority));
     let is_quick =
