@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use clap::ValueEnum;
 
-/// Whose login the line admits.
+/// The program on the host that makes use of the login.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum BackupProgram {
     /// rsync that pulls: it reads the folder, and writes nothing

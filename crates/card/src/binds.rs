@@ -26,7 +26,7 @@ pub struct BoundSession {
 }
 
 impl BoundSession {
-    /// What the host has shown, and signed with.
+    /// The key or certificate that the host has shown, and signed the session with.
     pub fn identity(&self) -> &HostIdentity {
         &self.identity
     }
@@ -48,10 +48,10 @@ pub struct ClientBinds {
 /// A bind that is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BindFault {
-    /// What should be a host key.
+    /// The host key is malformed, or of no supported kind.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// What should be a session.
+    /// The identifier of the session has no possible length.
     #[error("expected the identifier of a session of 1 to {MAX_SESSION} bytes, found {0} bytes")]
     Session(usize),
     /// The host has not signed the session.

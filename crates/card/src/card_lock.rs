@@ -68,7 +68,7 @@ impl NoCard {
     }
 }
 
-/// What is known about the card whose PIN is kept, while it is not held.
+/// The place of the card whose PIN is kept, as far as the readers tell, while it is not held.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Whereabouts {
     /// No reader has it: it counts as taken out, unless it may come back after a restart of pcscd.

@@ -213,7 +213,7 @@ pub(crate) struct ExecOptions {
     pub(crate) command: Vec<OsString>,
 }
 
-/// How long a command waits.
+/// The longest time for which a command waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Wait {
     AtMost(Duration),

@@ -38,7 +38,7 @@ impl KnownHostsFiles {
         self.read_with(|_| {})
     }
 
-    /// What is wrong with the files for these hosts, for the log at the start.
+    /// Faults of the files, and hosts of `rules` that they have no key of, for the log at the start.
     pub(crate) fn faults(&self, rules: &[HostRule]) -> Vec<String> {
         let mut faults = Vec::new();
         let read = self.read_with(|fault| faults.push(fault));

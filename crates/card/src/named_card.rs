@@ -6,7 +6,7 @@ use nightlatch_core::settings::card::{CardName, CardSettings, is_fingerprint};
 
 use crate::card_lock::{CardIdentity, TriedBy};
 
-/// What an order to unlock says about its card. Empty: the card that the agent holds.
+/// The card and key that an order to unlock names. Empty: the card that the agent holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct NamedCard {
     pub(crate) card: Option<CardName>,

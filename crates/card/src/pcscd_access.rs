@@ -1,4 +1,4 @@
-//! Who can reach pcscd: facts from the file system, and the rule over them. Without a held card, whoever reaches pcscd can take the
+//! Access to pcscd by the users of this machine: facts from the file system, and the rule over them. Without a held card, whoever reaches pcscd can take the
 //! card and use up the tries of its PIN.
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nightlatch_core::settings::card::OpenPcscd;
 
-/// Where libpcsclite finds pcscd, unless this variable says otherwise.
+/// The place at which libpcsclite looks for pcscd, unless this variable says otherwise.
 const SOCKET: &str = "run/pcscd/pcscd.comm";
 const SOCKET_VARIABLE: &str = "PCSCLITE_CSOCK_NAME";
 
@@ -18,11 +18,11 @@ const POLKIT_ACTIONS: &str = "usr/share/polkit-1/actions/org.debian.pcsc-lite.po
 const PCSCD_OPTIONS: &str = "etc/default/pcscd";
 const NO_POLKIT: &str = "--disable-polkit";
 
-/// What others may do with a file, as bits of its mode.
+/// Rights of all other users, as bits of a mode.
 const OTHERS_WRITE: u32 = 0o002;
 const OTHERS_ENTER: u32 = 0o001;
 
-/// What stands between the users of this machine and pcscd.
+/// The barriers between the users of this machine and pcscd.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct PcscdAccess {
     pub(crate) socket: PathBuf,
@@ -46,7 +46,7 @@ pub(crate) struct PcscdIsOpen {
     mode: u32,
 }
 
-/// What mends it.
+/// The hint: commands and settings that mend it.
 pub(crate) const MEND: &str = "`systemctl daemon-reload && systemctl restart pcscd.socket` applies pcscd.socket.d/nightlatch-card.conf, which \
                                the package installs; `open_pcscd = accept` in card.conf accepts it as it is";
 

@@ -1,4 +1,4 @@
-//! What cannot be in a PIN that a person has chosen, and gets into one by a file or by a stray key. Each would cost a try. Pure.
+//! Characters that no person chooses for a PIN, and that a file or a stray key adds to one. Each would cost a try. Pure.
 
 use std::str;
 

@@ -1,4 +1,4 @@
-//! What card.conf allows to be signed, and when: namespaces, hours and hosts. Also what is told about it: the line of each
+//! The limits that card.conf sets to signatures: namespaces, hours and hosts. Also the messages about them: the line of each
 //! signature, and alarms.
 
 use std::sync::Mutex;
@@ -49,10 +49,10 @@ pub(crate) enum PolicyRefusal {
     Host(#[from] HostRefusal),
 }
 
-/// What `nightlatch card status` shows of the rules.
+/// The part of `nightlatch card status` that comes from the rules.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct PolicyReport {
-    /// Why nothing is signed now, by the hours.
+    /// The reason why nothing is signed now, if the hours are the reason.
     pub(crate) closed: Option<String>,
     /// The number of usual hosts; `None` with `hosts`, which need none.
     pub(crate) usual_hosts: Option<u64>,

@@ -151,7 +151,7 @@ const fn locked(why: LockReason) -> &'static str {
     }
 }
 
-/// Why there is no card, as one word.
+/// The reason for a missing card, as one word.
 const fn no_card_word(why: NoCard) -> &'static str {
     match why {
         NoCard::Missing => "missing",
@@ -179,13 +179,13 @@ pub(crate) struct StatusReport {
     pub(crate) fingerprint: Option<String>,
     pub(crate) tries: Option<u8>,
     pub(crate) signatures: u64,
-    /// Why nothing is signed now, by `hours`.
+    /// The reason why nothing is signed now, if `hours` are the reason.
     pub(crate) closed: Option<String>,
     /// The number of usual hosts, without `hosts`.
     pub(crate) usual_hosts: Option<u64>,
     /// Until then each host becomes a usual one.
     pub(crate) learning_until: Option<String>,
-    /// Why there is no card, as one word.
+    /// The reason for a missing card, as one word.
     pub(crate) reason: Option<String>,
     /// True when each signature needs a touch.
     pub(crate) touch: bool,

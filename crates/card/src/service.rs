@@ -118,7 +118,7 @@ impl Refusal {
     }
 }
 
-/// How a request to sign has ended, for the log.
+/// The end of a request to sign, for the log.
 struct SignEnd {
     purpose: Result<Purpose, UnknownPurpose>,
     /// The host of a login, if the client has proved it.
@@ -332,7 +332,7 @@ impl Service {
     }
 }
 
-/// What a signature is for, and the host, in the middle of a line of the log.
+/// The purpose of a signature and the host, in the middle of a line of the log.
 struct SignedFor<'s>(Option<&'s Purpose>, Option<&'s LoginHost>);
 
 impl fmt::Display for SignedFor<'_> {

@@ -38,10 +38,10 @@ pub(crate) struct UsualHosts {
     keys: BTreeSet<String>,
 }
 
-/// What a login to a host is.
+/// The kind of a login, by its host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SeenHost {
-    /// As before.
+    /// To a host that was known before.
     Usual,
     /// New within the time of learning: to be saved.
     Learned,

@@ -74,7 +74,7 @@ impl UsualHostsFile {
         seen
     }
 
-    /// How many there are, and until when they are learned.
+    /// The number of hosts, and the end of the time of learning while it lasts.
     pub(crate) fn state(&self, now: Wall) -> (usize, Option<Wall>) {
         let kept = self.kept();
         (kept.hosts.len(), kept.hosts.learns_until(now))

@@ -60,7 +60,7 @@ pub enum Closed {
 /// A minute in local time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LocalTime {
-    /// What a clock of UTC would show at that moment.
+    /// The time in UTC that has the same digits.
     as_utc: Wall,
 }
 

@@ -1,4 +1,4 @@
-//! What an SSH server shows as its host key: a plain key, or a certificate for one (OpenSSH's PROTOCOL.certkeys).
+//! The identity that an SSH server shows as its host key: a plain key, or a certificate for one (OpenSSH's PROTOCOL.certkeys).
 //!
 //! ```text
 //! string type, string nonce, the key's numbers, uint64 serial, uint32 2 (a host), string key id, string principals,
@@ -23,7 +23,7 @@ pub const MAX_BLOB: usize = 8 * 1024;
 /// Characters of an option that an error quotes: nobody has vouched for it.
 const MAX_QUOTED: usize = 40;
 
-/// What a server shows as its host key.
+/// The identity that a server shows as its host key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HostIdentity {
     /// A key that a list must name.
@@ -47,10 +47,10 @@ pub struct HostCertificate {
 /// Bytes are no host key and no certificate of one.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// No key.
+    /// The key is malformed, or of no supported kind.
     #[error(transparent)]
     Key(#[from] HostKeyError),
-    /// No certificate.
+    /// It is no certificate, or is cut off.
     #[error("expected a host certificate of OpenSSH, found a malformed one")]
     Malformed,
     /// More bytes than a host key has.
@@ -79,17 +79,17 @@ pub enum NotCertified {
     /// Too early: the host's clock or the agent's is wrong, perhaps.
     #[error("the host's certificate is not valid yet")]
     NotYet,
-    /// Too late.
+    /// Its time is over.
     #[error("the host's certificate has expired: sign a new one")]
     Expired,
-    /// Other names.
+    /// The name is not among its principals.
     #[error(
         "the host's certificate is for {found:?} and not for {wanted}: its principals must contain the name"
     )]
     OtherHost {
         /// The host as the rule names it.
         wanted: String,
-        /// The principals.
+        /// Its principals.
         found: Vec<String>,
     },
 }

@@ -58,7 +58,7 @@ pub struct LineFault {
     pub revokes: bool,
 }
 
-/// What is wrong with a line.
+/// The fault of a line.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LineFaultKind {
     /// Something else after the `@`.
@@ -70,7 +70,7 @@ pub enum LineFaultKind {
     /// A name that begins like a hashed one.
     #[error("expected a hashed name as |1|SALT|HASH, found {0:?}")]
     Hashed(String),
-    /// The key.
+    /// The key is malformed.
     #[error(transparent)]
     Key(HostKeyError),
 }

@@ -1,4 +1,4 @@
-//! What proves an SSH host: signatures of host keys, host certificates, and the lists of known hosts.
+//! The proof of an SSH host: signatures of host keys, host certificates, and the lists of known hosts.
 //!
 //! Pure: the caller reads files and clocks. No key exchange and no TLS here, so that a program which only checks signatures
 //! links neither (docs/decisions/0190).

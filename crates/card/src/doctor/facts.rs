@@ -1,4 +1,4 @@
-//! What the doctor knows about the machine. Plain values: tests make them up.
+//! Facts about the machine, as the doctor has gathered them. Plain values: tests make them up.
 
 use std::path::PathBuf;
 
@@ -42,7 +42,6 @@ pub(super) struct ConfFacts {
 pub(super) struct OwnedFile {
     pub(super) path: PathBuf,
     pub(super) owner: u32,
-    /// Permission bits.
     pub(super) mode: u32,
 }
 

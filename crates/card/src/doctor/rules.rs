@@ -1,4 +1,4 @@
-//! What follows from the facts: findings, each with the command that mends it. Pure.
+//! Rules over the facts. They give findings, each with the command that mends it. Pure.
 
 mod agent;
 mod machine;
@@ -29,12 +29,12 @@ impl Findings {
         self.add(Level::Ok, about, said, None);
     }
 
-    /// What works, and may do harm.
+    /// It works, and may do harm.
     fn doubtful(&mut self, about: &str, said: impl Into<String>, hint: impl Into<String>) {
         self.add(Level::Warning, about, said, Some(hint.into()));
     }
 
-    /// What does not work, or is not safe.
+    /// It does not work, or is not safe.
     fn bad(&mut self, about: &str, said: impl Into<String>, hint: impl Into<String>) {
         self.add(Level::Failed, about, said, Some(hint.into()));
     }

@@ -15,14 +15,14 @@ use crate::transport::{AccessError, Connection, ReaderWithCard, Readers};
 /// first event after this time such a card is looked at again.
 const KEY_AGAIN: Duration = Duration::from_secs(10);
 
-/// What two cards with the same AID and the same key mean, for a person.
+/// The message for a person about two cards with the same AID and the same key.
 const IMITATION: &str =
     "two cards have the same AID and the same key: one of them is an imitation, take it out";
 
-/// Why a card is not taken while the reader that had it cannot tell whether it has it still.
+/// The message about a card that is not taken, since the reader that had it cannot be read.
 const ELSEWHERE: &str = "a card with the same AID and the same key is in another reader: one of the two may be an imitation";
 
-/// Why a card was not taken.
+/// A card that was not taken.
 #[derive(Clone, Debug)]
 struct UnwantedCard {
     why: NoCard,
@@ -71,7 +71,7 @@ pub(super) struct KeptPlace {
     pub(super) is_counted: bool,
 }
 
-/// What a search has found, beside the cards that may be taken.
+/// The result of a search, beside the cards that may be taken.
 struct Missed {
     card: UnwantedCard,
     whereabouts: Whereabouts,
@@ -164,7 +164,7 @@ impl<R: Readers> Worker<R> {
         }
     }
 
-    /// What a card that was not taken tells of the one whose PIN is kept.
+    /// The place of the card whose PIN is kept, as far as a card that was not taken tells.
     fn whereabouts(&mut self, reader: ReaderWithCard, card: &UnwantedCard) -> Whereabouts {
         let is_kept = card.aid.is_some() && card.aid.as_ref() == self.lock.kept_aid();
         match (card.why, &mut self.kept_in) {

@@ -1,4 +1,4 @@
-//! What `nightlatch-card-unlock@AID.service` runs, as the unit has it, with a folder in place of systemd's credentials.
+//! The command of `nightlatch-card-unlock@AID.service`, as the unit has it, with a folder in place of systemd's credentials.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

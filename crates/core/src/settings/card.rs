@@ -24,7 +24,7 @@ pub struct CardSettings {
     pub card: Option<CardName>,
     /// The SHA-256 fingerprint of its authentication key, as `ssh-keygen -l` prints it. `None`: any key.
     pub key: Option<String>,
-    /// Who may list the key and have something signed, beside root and the agent's own user.
+    /// Users and groups that may list the key and have something signed, beside root and the agent's own user.
     pub allow: Vec<AllowedCaller>,
     /// The namespaces in which messages are signed (`ssh-keygen -Y sign -n NAMESPACE`).
     pub namespaces: Vec<String>,
@@ -36,7 +36,7 @@ pub struct CardSettings {
     pub hours: Hours,
     /// What becomes of the PIN when the card is taken out.
     pub after_removal: AfterRemoval,
-    /// Whether a pcscd is used that every user of the machine can reach.
+    /// The rule for a pcscd that every user of the machine can reach.
     pub open_pcscd: OpenPcscd,
 }
 
@@ -124,7 +124,7 @@ pub enum AfterRemoval {
     Unlock,
 }
 
-/// Whether the card is used through a pcscd that every user of the machine can reach. Whenever the agent does not hold the card, each of
+/// The rule for a pcscd that every user of the machine can reach. Whenever the agent does not hold the card, each of
 /// them can take it, and use up the tries of its PIN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OpenPcscd {

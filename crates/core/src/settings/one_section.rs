@@ -23,7 +23,7 @@ pub(super) struct OneSection {
     warnings: Vec<SettingsWarning>,
 }
 
-/// What becomes of keys and sections that are not known.
+/// The treatment of unknown keys and sections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Unknown {
     Warned,

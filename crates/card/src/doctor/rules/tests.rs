@@ -101,7 +101,7 @@ fn on_a_sound_machine_nothing_is_wrong() {
     assert_eq!(findings.len(), 4);
 }
 
-/// What is changed on a sound machine; then the one finding that is not well: level, a part of it, a part of its hint.
+/// A change to a sound machine, and the one finding that is not well: level, a part of it, a part of its hint.
 type Case = (fn(&mut DoctorFacts), Level, &'static str, &'static str);
 
 const CASES: [Case; 32] = [
