@@ -25,16 +25,6 @@ pub(crate) struct BoardState {
     pub(crate) signatures: u64,
 }
 
-impl BoardState {
-    /// True while the agent holds a card.
-    pub(crate) const fn card_is_there(&self) -> bool {
-        match self.state {
-            CardState::Locked(_) | CardState::TooFewTries | CardState::Unlocked(_) => true,
-            CardState::NoService | CardState::NoAnswer | CardState::NoCard(_) => false,
-        }
-    }
-}
-
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct BoardCard {
     pub(crate) aid: Aid,

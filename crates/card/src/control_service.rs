@@ -24,7 +24,7 @@ use crate::named_card::WrongCard;
 use crate::policy::SigningPolicy;
 use crate::report::{Sentence, StatusReport};
 use crate::session::NotTried;
-use crate::worker::{GivenPin, Order, UnlockEnd};
+use crate::worker::{GivenPin, LockEnd, Order, UnlockEnd};
 
 /// Time for a caller to send its line and its PIN, and to take the answer.
 const CALLER: Duration = Duration::from_secs(5);
@@ -110,20 +110,22 @@ impl ControlService {
     }
 
     fn lock(&self, user: u32) -> ControlAnswer {
-        let had_card = self.board.last().card_is_there();
         let (reply, done) = sync_channel(1);
         let queued = self.orders.try_send(Order::Lock { reply });
-        if queued.is_err() || done.recv_timeout(CARD).is_err() {
+        let end = match queued {
+            Ok(()) => done.recv_timeout(CARD).ok(),
+            Err(_) => None,
+        };
+        let Some(end) = end else {
             return ControlAnswer::new(AnswerWord::Busy, "the card does not answer");
-        }
-        let after = self.board.last();
-        if had_card && !after.card_is_there() {
+        };
+        if end == LockEnd::NotReset {
             log::alarm(&format!(
                 "user {user} locks the card, and it was not reset; its PIN is forgotten"
             ));
             let text = format!(
                 "the PIN is forgotten, but the card was not reset: {}; take it out to be sure that it is locked",
-                Sentence(&after)
+                Sentence(&self.board.last())
             );
             return ControlAnswer::new(AnswerWord::Failed, text);
         }
@@ -211,9 +213,6 @@ mod tests {
 
     use super::*;
     use crate::access::AccessRules;
-    use crate::board::BoardState;
-    use crate::card_data::Touch;
-    use crate::card_lock::{LockReason, NoCard};
 
     /// The agent's own user. No user of the machine has this number.
     const OWN: u32 = 4_000_000;
@@ -280,30 +279,17 @@ mod tests {
     #[test]
     fn a_lock_without_a_reset_is_told() {
         let (service, orders) = service();
-        let state = |state| BoardState {
-            state,
-            ..BoardState::clone(&service.board.last())
-        };
-        let locked = CardState::Locked(LockReason::Person);
-        let unlocked = CardState::Unlocked(Touch::Off);
-        for (before, after, word) in [
-            (unlocked, locked, AnswerWord::Done),
-            (unlocked, CardState::NoService, AnswerWord::Failed),
-            (
-                CardState::NoCard(NoCard::Missing),
-                CardState::NoCard(NoCard::Missing),
-                AnswerWord::Done,
-            ),
+        for (end, word) in [
+            (LockEnd::Locked, AnswerWord::Done),
+            (LockEnd::NotReset, AnswerWord::Failed),
         ] {
-            service.board.write(state(before));
             let called = Arc::clone(&service);
             let caller = thread::spawn(move || called.lock(0));
             let Ok(Order::Lock { reply }) = orders.recv() else {
                 panic!("another order");
             };
-            service.board.write(state(after));
-            reply.send(()).unwrap();
-            assert_eq!(caller.join().unwrap().word, word, "{before:?} {after:?}");
+            reply.send(end).unwrap();
+            assert_eq!(caller.join().unwrap().word, word, "{end:?}");
         }
     }
 }

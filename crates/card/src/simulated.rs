@@ -294,6 +294,9 @@ impl Connection for SimulatedConnection {
 
     fn reset(&mut self) -> Result<(), AccessError> {
         let mut card = self.0.card();
+        if !card.service {
+            return Err(AccessError::NoService);
+        }
         card.lose_power();
         card.was_reset = false;
         card.resets += 1;

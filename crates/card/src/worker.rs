@@ -42,7 +42,7 @@ pub(crate) enum Order {
         reply: SyncSender<UnlockEnd>,
     },
     Lock {
-        reply: SyncSender<()>,
+        reply: SyncSender<LockEnd>,
     },
     /// Readers or cards have changed, or pcscd has come or gone.
     Look,
@@ -94,6 +94,15 @@ pub(crate) enum UnlockEnd {
     Rejected(u8),
     NotTried(NotTried),
     Failed(String),
+}
+
+/// The end of an order to lock: the PIN is forgotten in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LockEnd {
+    /// The card was reset, or there is none.
+    Locked,
+    /// The card that was there did not take the reset: its PIN may be verified still.
+    NotReset,
 }
 
 /// Why the worker has ended.
@@ -203,9 +212,9 @@ impl<R: Readers> Worker<R> {
                 }
             }
             Order::Lock { reply } => {
-                self.lock_by_person(now);
+                let end = self.lock_by_person(now);
                 self.publish();
-                let _ = reply.try_send(());
+                let _ = reply.try_send(end);
             }
             Order::Look => self.look(now),
             Order::Answer { reply } => {

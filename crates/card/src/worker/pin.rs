@@ -4,7 +4,7 @@ use nightlatch_core::secret::Secret;
 use nightlatch_core::time::Monotonic;
 use nightlatch_sys::memory;
 
-use super::{PAUSE, UnlockEnd, Worker};
+use super::{LockEnd, PAUSE, UnlockEnd, Worker};
 use crate::card_lock::{CardState, TriedBy, TryEnd};
 use crate::log;
 use crate::named_card::{NamedCard, WrongCard};
@@ -164,10 +164,15 @@ impl<R: Readers> Worker<R> {
         }
     }
 
-    pub(super) fn lock_by_person(&mut self, now: Monotonic) {
+    pub(super) fn lock_by_person(&mut self, now: Monotonic) -> LockEnd {
         let order = self.lock.lock();
         self.obey(order, now);
+        let had_card = self.held.is_some();
         self.reset(now);
+        match had_card && self.held.is_none() {
+            true => LockEnd::NotReset,
+            false => LockEnd::Locked,
+        }
     }
 }
 

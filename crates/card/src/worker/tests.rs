@@ -132,9 +132,19 @@ fn a_locked_card_refuses_and_an_unlocked_one_signs() {
     assert_eq!(bench.card.tried(), 1);
     let (reply, done) = sync_channel(1);
     bench.worker.carry_out(Order::Lock { reply }, at(0));
-    assert_eq!(done.try_recv(), Ok(()));
+    assert_eq!(done.try_recv(), Ok(LockEnd::Locked));
     assert_eq!(bench.state(), CardState::Locked(LockReason::Person));
     assert!(!bench.card.card().is_verified && bench.worker.pin.is_none());
+}
+
+#[test]
+fn a_lock_that_could_not_reset_the_card_forgets_the_pin_and_says_so() {
+    let mut bench = Bench::unlocked();
+    bench.card.card().service = false;
+    let (reply, done) = sync_channel(1);
+    bench.worker.carry_out(Order::Lock { reply }, at(0));
+    assert_eq!(done.try_recv(), Ok(LockEnd::NotReset));
+    assert!(bench.worker.pin.is_none());
 }
 
 #[test]
