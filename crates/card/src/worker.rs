@@ -32,6 +32,10 @@ use search::{JudgedCard, KeptPlace};
 /// Pause before a card is looked for again that could not be taken, or while pcscd is away: no event tells of these.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// An unlocked card that nobody uses is asked so often whether its PIN is verified still: `check` must not say so for long when
+/// pcscd hangs, or the card has lost its state unseen.
+const PROBE: Duration = Duration::from_secs(30);
+
 /// Something that the card's thread does.
 pub(crate) enum Order {
     Sign(SignOrder),
@@ -146,6 +150,8 @@ pub(crate) struct Worker<R> {
     /// Signatures that wait for the card to come back.
     waiting: Vec<SignOrder>,
     look_at: Option<Monotonic>,
+    /// The end of the last order or look.
+    last_turn: Monotonic,
     detail: Option<String>,
     signatures: u64,
 }
@@ -165,6 +171,7 @@ impl<R: Readers> Worker<R> {
             refused: RefusedPins::default(),
             waiting: Vec::new(),
             look_at: None,
+            last_turn: Monotonic::from_boot(Duration::ZERO),
             detail: None,
             signatures: 0,
         }
@@ -191,8 +198,13 @@ impl<R: Readers> Worker<R> {
     /// When [`Self::tick`] has something to do.
     fn deadline(&self) -> Option<Monotonic> {
         let waiting = self.waiting.iter().map(|order| order.until);
-        let others = [self.look_at, self.lock.deadline()].into_iter().flatten();
-        waiting.chain(others).min()
+        let others = [self.look_at, self.lock.deadline(), self.probe_at()];
+        waiting.chain(others.into_iter().flatten()).min()
+    }
+
+    fn probe_at(&self) -> Option<Monotonic> {
+        let is_unlocked = matches!(self.lock.state(), CardState::Unlocked(_));
+        is_unlocked.then(|| self.last_turn.after(PROBE))
     }
 
     pub(crate) fn carry_out(&mut self, order: Order, now: Monotonic) {
@@ -231,6 +243,8 @@ impl<R: Readers> Worker<R> {
         let is_due = |at: Option<Monotonic>| at.is_some_and(|at| at <= now);
         if is_due(self.look_at) || is_due(self.lock.deadline()) {
             self.look(now);
+        } else if is_due(self.probe_at()) {
+            self.look_at_state(now);
         }
         self.settle(now);
     }
@@ -254,6 +268,7 @@ impl<R: Readers> Worker<R> {
         }
         self.publish();
         self.board.end();
+        self.last_turn = now.max((self.clock)());
     }
 
     fn publish(&self) {

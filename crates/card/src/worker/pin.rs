@@ -140,8 +140,8 @@ impl<R: Readers> Worker<R> {
         Some(unlock_end(end))
     }
 
-    /// Before a PIN is given: the card as it is now, not as it was last seen.
-    fn look_at_state(&mut self, now: Monotonic) {
+    /// The card as it is now, not as it was last seen: before a PIN is given, and now and then while nobody uses it.
+    pub(super) fn look_at_state(&mut self, now: Monotonic) {
         if let Some(held) = &mut self.held {
             let state = session::pin_state(&mut *held.connection, &held.open.data.limits);
             let is_unlocked = matches!(self.lock.state(), CardState::Unlocked(_));

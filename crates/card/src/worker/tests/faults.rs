@@ -13,7 +13,7 @@ fn one_fault_of_the_reader_fails_no_signature() {
     bench.card.fail(0x88, fault);
     assert_eq!(bench.sign(), Ok(vec![9; 64]));
     assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
-    assert_eq!(bench.worker.deadline(), None);
+    assert_eq!(bench.worker.deadline(), bench.worker.probe_at());
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_list_that_fails_does_not_take_the_card_away() {
     assert_eq!(bench.card.card().resets, resets);
     assert_eq!(bench.worker.deadline(), Some(at(210)));
     bench.worker.tick(at(210));
-    assert_eq!(bench.worker.deadline(), None);
+    assert_eq!(bench.worker.deadline(), bench.worker.probe_at());
     assert_eq!(bench.card.tried(), 1);
 }
 
@@ -116,7 +116,7 @@ fn a_curve_that_ssh_does_not_know_is_no_fault_and_not_polled() {
     bench.card.answer(0xca, false, &data);
     bench.worker.carry_out(Order::Look, at(10));
     assert_eq!(bench.state(), CardState::NoCard(NoCard::KeyKind));
-    assert_eq!(bench.worker.deadline(), None);
+    assert_eq!(bench.worker.deadline(), bench.worker.probe_at());
 }
 
 #[test]

@@ -102,3 +102,24 @@ fn a_signature_of_a_wrong_length_is_not_counted() {
     assert!(what.contains("2 bytes"), "{what}");
     assert_eq!(bench.board.read().signatures, 0);
 }
+
+#[test]
+fn an_unlocked_card_that_nobody_uses_is_looked_at_now_and_then() {
+    let mut bench = Bench::unlocked();
+    let due = at(30_000);
+    assert_eq!(bench.worker.deadline(), Some(due));
+    bench.lose_state();
+    bench.worker.tick(at(29_999));
+    assert!(!bench.card.card().is_verified);
+    assert_eq!(bench.worker.deadline(), Some(at(59_999)));
+    bench.worker.tick(at(59_999));
+    assert!(bench.card.card().is_verified);
+    assert_eq!(bench.state(), CardState::Unlocked(Touch::Off));
+    // A pcscd that has ended without a word is seen too.
+    bench.card.card().service = false;
+    bench.worker.tick(at(90_000));
+    assert_eq!(bench.state(), CardState::NoService);
+    // A locked card is not asked.
+    let locked = Bench::new();
+    assert_eq!(locked.worker.deadline(), None);
+}
