@@ -47,6 +47,14 @@ pub(crate) fn a_second(setup: &Setup) {
             100.0 * (cpu::of_tree(pid) - before.1) / seconds,
         );
     }
+    // An empty range, the kernel's default, lets no group ping (icmp(7)).
+    let groups = fs::read_to_string("/proc/sys/net/ipv4/ping_group_range").unwrap_or_default();
+    if groups.split_whitespace().eq(["1", "0"]) {
+        println!(
+            "\n`builtin:ping` was not measured: net.ipv4.ping_group_range is 1 0; set it to 0 2147483647"
+        );
+        return;
+    }
     let pinged = sections(setup, "checker = builtin:ping");
     let lines = pinged
         .lines()
